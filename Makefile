@@ -1,0 +1,46 @@
+# Parley: `make up` runs it, `make test` tests it, `make check` lints and type-checks it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: up install check test generate lock clean
+
+install: $(STAMP)
+
+# The list is fully resolved and hashed, so pip resolves nothing (--no-deps).
+$(STAMP): requirements/dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements/dev.txt
+	touch $@
+
+# Prints a curl line as soon as both parts answer. Ctrl-C ends everything.
+up: $(STAMP)
+	@$(BIN)/python -m gateway hint & exec $(BIN)/honcho start
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf breaking protos --against protos/baseline.binpb
+	$(BIN)/python protos/generate.py --check
+	$(BIN)/python -m gateway check
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+generate: $(STAMP)
+	$(BIN)/python protos/generate.py
+
+# Renews the pinned lists from requirements/*.in; name packages in UPGRADE="--upgrade-package x".
+lock: $(STAMP)
+	cd requirements && for part in dev service gateway; do \
+	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	    --no-emit-index-url --no-emit-find-links --overrides overrides.txt $(UPGRADE) \
+	    $$([ $$part = dev ] || echo "-c dev.txt") $$part.in -o $$part.txt || exit 1; done
+
+clean:
+	rm -rf $(VENV) .run node_modules tests/rest/node_modules

@@ -1,0 +1,132 @@
+"""The errors of the service, without gRPC and without HTTP.
+
+    ParleyError
+    ├── ConfigError              the operator's: found at start
+    ├── RequestError             the caller's fault
+    └── UpstreamError            the provider's, or of the way to it
+        ├── Unavailable          can't be reached, or can't answer now
+        ├── Timeout              silent for too long
+        ├── RateLimited          asks to come later
+        ├── Rejected             does not take the request
+        ├── Auth                 does not take the service's credentials
+        ├── Malformed            answered what its API does not allow
+        └── Interrupted          began to answer, and broke off
+
+Every message is written to be shown to callers: it holds no text of a provider and no part of a
+request but parameter names. `service/rpc/status.py` has the one table that maps the reasons.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(Enum):
+    """Why a call failed; the same names as `parley.v1.ErrorReason`, where each is documented."""
+
+    PARAMETER_INVALID = "PARAMETER_INVALID"
+    PARAMETER_MISSING = "PARAMETER_MISSING"
+    PARAMETER_UNSUPPORTED = "PARAMETER_UNSUPPORTED"
+    REQUEST_UNDECODABLE = "REQUEST_UNDECODABLE"
+    API_KEY_INVALID = "API_KEY_INVALID"
+    MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
+    UPSTREAM_REJECTED = "UPSTREAM_REJECTED"
+    CONTEXT_LENGTH_EXCEEDED = "CONTEXT_LENGTH_EXCEEDED"
+    CONTENT_FILTERED = "CONTENT_FILTERED"
+    UPSTREAM_AUTH_FAILED = "UPSTREAM_AUTH_FAILED"
+    UPSTREAM_MODEL_NOT_FOUND = "UPSTREAM_MODEL_NOT_FOUND"
+    UPSTREAM_RATE_LIMITED = "UPSTREAM_RATE_LIMITED"
+    UPSTREAM_QUOTA_EXHAUSTED = "UPSTREAM_QUOTA_EXHAUSTED"
+    UPSTREAM_UNAVAILABLE = "UPSTREAM_UNAVAILABLE"
+    UPSTREAM_TIMEOUT = "UPSTREAM_TIMEOUT"
+    UPSTREAM_MALFORMED = "UPSTREAM_MALFORMED"
+    UPSTREAM_INTERRUPTED = "UPSTREAM_INTERRUPTED"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+    INTERNAL = "INTERNAL"
+
+
+class ParleyError(Exception):
+    """What the service can say of a failure.
+
+    Args:
+        reason: Why.
+        message: For people; safe to show to callers.
+        param: The request's parameter that is wrong, such as `messages[0].role`.
+        metadata: Further ErrorInfo metadata (`provider`, `upstream_status`, `upstream_request_id`).
+    """
+
+    def __init__(
+        self, reason: Reason, message: str, *, param: str | None = None, metadata: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.param = param
+        self.metadata = metadata or {}
+
+
+class ConfigError(Exception):
+    """The configuration can't be used; the message names the path and what was expected."""
+
+
+class RequestError(ParleyError):
+    """The request is wrong; sending it again can't help."""
+
+
+class UpstreamError(ParleyError):
+    """The provider, or the way to it, failed."""
+
+
+class Unavailable(UpstreamError):
+    """The provider can't be reached, or reports that it can't answer now."""
+
+    def __init__(self, message: str, *, metadata: dict[str, str] | None = None) -> None:
+        super().__init__(Reason.UPSTREAM_UNAVAILABLE, message, metadata=metadata)
+
+
+class Timeout(UpstreamError):
+    """The provider was silent for longer than its timeouts allow."""
+
+    def __init__(self, message: str, *, metadata: dict[str, str] | None = None) -> None:
+        super().__init__(Reason.UPSTREAM_TIMEOUT, message, metadata=metadata)
+
+
+class RateLimited(UpstreamError):
+    """The provider asks to come later, after `retry_after_s` seconds where it tells."""
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(reason, message, metadata=metadata)
+        self.retry_after_s = retry_after_s
+
+
+class Rejected(UpstreamError):
+    """The provider does not take the request."""
+
+
+class Auth(UpstreamError):
+    """The provider does not take the credentials that the service is configured with."""
+
+    def __init__(self, message: str, *, metadata: dict[str, str] | None = None) -> None:
+        super().__init__(Reason.UPSTREAM_AUTH_FAILED, message, metadata=metadata)
+
+
+class Malformed(UpstreamError):
+    """The provider answered what its API does not allow."""
+
+    def __init__(self, message: str, *, metadata: dict[str, str] | None = None) -> None:
+        super().__init__(Reason.UPSTREAM_MALFORMED, message, metadata=metadata)
+
+
+class Interrupted(UpstreamError):
+    """The provider began to answer, and broke off or reported an error."""
+
+    def __init__(self, message: str, *, metadata: dict[str, str] | None = None) -> None:
+        super().__init__(Reason.UPSTREAM_INTERRUPTED, message, metadata=metadata)

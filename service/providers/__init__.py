@@ -1,0 +1,1 @@
+"""Adapters of providers, and the seams they stand between."""

@@ -1,0 +1,1 @@
+"""Adapter of OpenAI-compatible providers."""

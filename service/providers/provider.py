@@ -1,0 +1,53 @@
+"""The seam between the RPCs and the adapters of providers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
+from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What an answer is called, whatever its provider calls it."""
+
+    id: str
+    """Id of the completion, used where the provider gives none."""
+    created: int
+    """Seconds since 1970, used where the provider gives none."""
+    model: str
+    """The model id of the request."""
+
+
+class Provider(Protocol):
+    """Answers validated requests from one provider. Safe for any number of tasks."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the configuration."""
+
+    async def complete(self, request: ChatCompletionRequest, model: str, identity: Identity) -> ChatCompletion:
+        """Have the provider's model `model` answer in one piece.
+
+        Raises:
+            UpstreamError: The provider, or the way to it, failed.
+            RequestError: The request holds what can't be sent to this provider.
+        """
+
+    def stream(
+        self, request: ChatCompletionRequest, model: str, identity: Identity
+    ) -> AsyncGenerator[ChatCompletionChunk]:
+        """Have the provider's model `model` answer in pieces; close the generator when done with it.
+
+        Each choice begins with a chunk whose delta has the role and an empty content, and ends with
+        one whose delta is empty and whose finish reason is set. A last chunk without choices has
+        the usage, where the provider tells it. Nothing is yielded before the provider's first event.
+        A generator that ends without an exception has given every choice its finish reason.
+
+        Raises:
+            UpstreamError: The provider, or the way to it, failed; also when that happens midway.
+            RequestError: The request holds what can't be sent to this provider.
+        """

@@ -1,0 +1,1 @@
+"""The grpc.aio service: one chat contract in front of many providers."""

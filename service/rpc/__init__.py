@@ -1,0 +1,1 @@
+"""The RPCs: validation, interceptor, status table, and the two services."""

@@ -1,0 +1,44 @@
+"""The access log: one JSON line per call, without prompts, answers and keys."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import BinaryIO
+
+import msgspec
+
+from service.rpc.call import Call
+
+_encode = msgspec.json.Encoder().encode
+
+
+class AccessLog:
+    """Writes the lines."""
+
+    def __init__(self, out: BinaryIO | None = None) -> None:
+        self._out = out or sys.stdout.buffer
+
+    def write(self, call: Call, status: str, reason: str | None = None, param: str | None = None) -> None:
+        """Write the line of a call that has ended with the gRPC status named `status`."""
+        now = time.monotonic()
+        line = {
+            "time": round(time.time(), 3),
+            "level": "info",
+            "event": "call",
+            "request_id": call.request_id,
+            "method": call.method,
+            "key": call.key_name,
+            "model": call.model,
+            "provider": call.provider,
+            "status": status,
+            "reason": reason,
+            "param": param,
+            "duration_ms": round((now - call.started) * 1000, 3),
+            "ttft_ms": None if call.first_token is None else round((call.first_token - call.started) * 1000, 3),
+            "tokens_in": call.usage.prompt_tokens if call.usage else None,
+            "tokens_out": call.usage.completion_tokens if call.usage else None,
+            "finish_reason": call.finish_reason,
+        }
+        self._out.write(_encode(line) + b"\n")
+        self._out.flush()

@@ -1,0 +1,35 @@
+"""What is known of the call at hand: filled in while it is answered, logged at its end."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from service._gen.parley.v1.chat_completion_pb2 import Usage
+
+
+@dataclass(slots=True)
+class Call:
+    """One call. It holds no prompt, no answer and no key."""
+
+    request_id: str
+    method: str
+    """Such as `/parley.v1.ChatService/CreateChatCompletion`."""
+    is_sse: bool = False
+    """Whether the gateway turns the stream into server-sent events."""
+    started: float = field(default_factory=time.monotonic)
+    key_name: str | None = None
+    """Name of the caller's key in the configuration."""
+    model: str | None = None
+    provider: str | None = None
+    first_token: float | None = None
+    """When the first chunk of the provider's was there, on the clock of `started`."""
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    has_written: bool = False
+    """Whether anything has been sent, so that a failure can't be a plain status any more."""
+
+
+CURRENT: ContextVar[Call] = ContextVar("parley_call")
+"""The call that the running task answers."""

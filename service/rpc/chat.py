@@ -1,0 +1,141 @@
+"""ChatService: validates, routes, and passes answers on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import grpc
+from google.protobuf.struct_pb2 import NULL_VALUE
+
+from service._gen.parley.v1 import chat_service_pb2_grpc
+from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
+from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
+from service.providers.provider import Identity, Provider
+from service.routing import Router
+from service.rpc.call import CURRENT, Call
+from service.rpc.validation import validate
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_KEEPALIVE = ChatCompletionChunk(keepalive=True)
+_END = ChatCompletionChunk()
+
+
+class ChatServicer(chat_service_pb2_grpc.ChatServiceServicer):
+    """Answers conversations from the configured providers."""
+
+    def __init__(self, router: Router, providers: Mapping[str, Provider], sse_keepalive_s: float) -> None:
+        self._router = router
+        self._providers = providers
+        self._sse_keepalive_s = sse_keepalive_s
+
+    async def CreateChatCompletion(self, request: ChatCompletionRequest, context: Context) -> ChatCompletion:  # noqa: N802 - gRPC's name
+        """An answer in one piece."""
+        call = CURRENT.get()
+        validate(request, stream=False)
+        provider, model, identity = self._route(request, call)
+        completion = await provider.complete(request, model, identity)
+        call.first_token = time.monotonic()
+        if completion.HasField("usage"):
+            call.usage = completion.usage
+        call.finish_reason = completion.choices[0].finish_reason
+        return completion
+
+    async def StreamChatCompletion(self, request: ChatCompletionRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802 - gRPC's name; a coroutine that writes
+        """An answer in pieces."""
+        call = CURRENT.get()
+        validate(request, stream=True)
+        provider, model, identity = self._route(request, call)
+        wants_usage = not call.is_sse or request.stream_options.include_usage
+        writer = _ChunkWriter(context, call)
+        async with (
+            writer.kept_alive(self._sse_keepalive_s),
+            aclosing(provider.stream(request, model, identity)) as chunks,
+        ):
+            async for chunk in chunks:
+                _note(call, chunk)
+                if chunk.HasField("usage") and not wants_usage:
+                    continue
+                if call.is_sse and not chunk.choices:
+                    chunk.empty_choices = NULL_VALUE
+                await writer.write(chunk)
+        if call.is_sse:
+            await writer.write(_END)
+
+    def _route(self, request: ChatCompletionRequest, call: Call) -> tuple[Provider, str, Identity]:
+        model = self._router.resolve(request.model)
+        call.model, call.provider = model.id, model.target.provider
+        identity = Identity(id=f"chatcmpl-{uuid.uuid4().hex}", created=int(time.time()), model=request.model)
+        return self._providers[model.target.provider], model.target.model, identity
+
+
+class _ChunkWriter:
+    """Writes chunks to the caller, and signs of life into a silence."""
+
+    def __init__(self, context: Context, call: Call) -> None:
+        self._context = context
+        self._call = call
+        self._lock = asyncio.Lock()
+        self._last_write = time.monotonic()
+
+    async def write(self, chunk: ChatCompletionChunk) -> None:
+        """Write `chunk`; waits while the caller reads slower than the provider writes."""
+        async with self._lock:
+            if not self._call.has_written:
+                self._call.has_written = True
+                await self._context.send_initial_metadata((("x-request-id", self._call.request_id),))
+            await self._context.write(chunk)
+        self._last_write = time.monotonic()
+
+    @asynccontextmanager
+    async def kept_alive(self, interval_s: float) -> AsyncIterator[None]:
+        """Within the block, write a keepalive after every `interval_s` seconds of silence.
+
+        Only towards REST clients: gRPC callers have HTTP/2's own.
+        """
+        if not self._call.is_sse:
+            yield
+            return
+        task = asyncio.create_task(self._keep_alive(interval_s))
+        try:
+            try:
+                yield
+            except Exception:
+                await self._stop_between_writes(task)
+                raise
+            await self._stop_between_writes(task)
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()  # the caller is gone, which the running task learns by itself
+
+    async def _stop_between_writes(self, task: asyncio.Task[None]) -> None:
+        """Cancel the keepalive, but not amid a write: gRPC allows one at a time, and more follows."""
+        async with self._lock:
+            task.cancel()
+
+    async def _keep_alive(self, interval_s: float) -> None:
+        while True:
+            silent_s = time.monotonic() - self._last_write
+            if silent_s < interval_s:
+                await asyncio.sleep(interval_s - silent_s)
+            elif self._lock.locked():  # a write waits for the caller, who has bytes to read
+                await asyncio.sleep(interval_s)
+            else:
+                await self.write(_KEEPALIVE)
+
+
+def _note(call: Call, chunk: ChatCompletionChunk) -> None:
+    if call.first_token is None:
+        call.first_token = time.monotonic()
+    if chunk.HasField("usage"):
+        call.usage = chunk.usage
+    for choice in chunk.choices:
+        if choice.finish_reason.string_value:
+            call.finish_reason = choice.finish_reason.string_value

@@ -1,0 +1,35 @@
+"""ModelService: which models can be asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from service._gen.parley.v1 import model_service_pb2 as pb
+from service._gen.parley.v1 import model_service_pb2_grpc
+from service.errors import missing
+from service.routing import Model, Router
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
+    """Answers from the configuration."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802 - gRPC's name
+        """All models, in the order of the configuration."""
+        return pb.ListModelsResponse(object="list", data=[_model(model) for model in self._router.models])
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.Model:  # noqa: N802 - gRPC's name
+        """One model; MODEL_NOT_FOUND where there is none of that id."""
+        if not request.model:
+            raise missing("model", "the id of a model")
+        return _model(self._router.resolve(request.model))
+
+
+def _model(model: Model) -> pb.Model:
+    return pb.Model(id=model.id, object="model", created=model.created, owned_by=model.target.provider)

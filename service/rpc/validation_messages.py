@@ -1,0 +1,171 @@
+"""What the messages of a request must be like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from google.protobuf.struct_pb2 import Struct, Value
+
+from service._gen.parley.v1.message_pb2 import ContentPart, Message
+from service.errors import invalid, missing, not_served
+
+_ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
+_ROLES_TEXT: Final = ", ".join(f'"{role}"' for role in _ROLES)
+
+_PART_PAYLOADS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "text": ("text", ()),
+    "image_url": ("image_url", ("url",)),
+    "input_audio": ("input_audio", ("data", "format")),
+    "file": ("file", ()),
+    "video_url": ("video_url", ("url",)),
+    "document_url": ("document_url", ()),
+    "refusal": ("refusal", ()),
+}
+"""By type: the field that holds the part's content, and which strings it must have (none: it is a string)."""
+_STRING_PAYLOADS: Final = frozenset({"text", "document_url", "refusal"})
+_PART_TYPES_TEXT: Final = ", ".join(f'"{part}"' for part in _PART_PAYLOADS)
+
+
+def check_messages(messages: Sequence[Message]) -> None:
+    """Check all messages.
+
+    Raises:
+        RequestError: The first that is wrong; `param` is its path, such as `messages[0].role`.
+    """
+    if not messages:
+        raise missing("messages", "an array of at least one message")
+    for index, message in enumerate(messages):
+        _check_message(f"messages[{index}]", message)
+
+
+def _check_message(path: str, message: Message) -> None:
+    role = message.role
+    if not role:
+        raise missing(f"{path}.role", f"one of {_ROLES_TEXT}")
+    if role not in _ROLES:
+        raise invalid(f"{path}.role", f"one of {_ROLES_TEXT}")
+    if message.completion_id:
+        raise not_served(f"{path}.completion_id")
+    if message.HasField("metadata") and not _is_empty(message.metadata):
+        raise not_served(f"{path}.metadata")
+    has_content = _check_content(path, message)
+    if role == "assistant":
+        _check_assistant(path, message, has_content=has_content)
+        return
+    if not has_content:
+        raise missing(f"{path}.content", "a string or an array of parts")
+    if role == "tool" and not message.tool_call_id:
+        raise missing(f"{path}.tool_call_id", "the id of the tool call that the message answers")
+    if role == "function" and not message.name:
+        raise missing(f"{path}.name", "the name of the function that the message answers for")
+    if message.tool_calls:
+        raise invalid(f"{path}.tool_calls", 'left out unless the role is "assistant"')
+
+
+def _check_assistant(path: str, message: Message, *, has_content: bool) -> None:
+    says_something = (
+        has_content
+        or message.tool_calls
+        or message.refusal
+        or message.HasField("function_call")
+        or message.HasField("audio")
+        or message.reasoning_content
+        or message.reasoning
+        or message.reasoning_details
+    )
+    if not says_something:
+        raise missing(f"{path}.content", "a string or an array of parts, unless the message has tool calls")
+    for index, call in enumerate(message.tool_calls):
+        place = f"{path}.tool_calls[{index}]"
+        if not call.id:
+            raise missing(f"{place}.id", "the id of the call")
+        if call.type not in {"", "function", "custom"}:
+            raise invalid(f"{place}.type", '"function" or "custom"')
+        kind = "custom" if call.type == "custom" or (not call.type and call.HasField("custom")) else "function"
+        if not (call.custom.name if kind == "custom" else call.function.name):
+            raise missing(f"{place}.{kind}.name", "the name of what was called")
+    if message.HasField("audio") and not message.audio.id:
+        raise missing(f"{path}.audio.id", "the id of the audio answer")
+
+
+def _check_content(path: str, message: Message) -> bool:
+    """Whether the message has a content, which is then well-formed."""
+    kind = message.content.WhichOneof("kind") if message.HasField("content") else None
+    if message.parts:
+        if kind not in {None, "null_value"}:
+            raise invalid(f"{path}.parts", "left out where `content` is given")
+        for index, part in enumerate(message.parts):
+            _check_typed_part(f"{path}.parts[{index}]", part)
+        return True
+    match kind:
+        case "string_value":
+            return True
+        case "list_value":
+            for index, item in enumerate(message.content.list_value.values):
+                _check_part(f"{path}.content[{index}]", item)
+            return bool(message.content.list_value.values)
+        case None | "null_value":
+            return False
+        case _:
+            raise invalid(f"{path}.content", "a string, an array of parts, or null")
+
+
+def _check_part(path: str, value: Value) -> None:
+    if value.WhichOneof("kind") != "struct_value":
+        raise invalid(path, 'an object with a "type"')
+    part = value.struct_value
+    kind = _string(part, "type")
+    if not kind:
+        raise missing(f"{path}.type", f"one of {_PART_TYPES_TEXT}")
+    if kind not in _PART_PAYLOADS:
+        raise invalid(f"{path}.type", f"one of {_PART_TYPES_TEXT}")
+    field, required = _PART_PAYLOADS[kind]
+    if field not in part.fields:
+        raise missing(f"{path}.{field}", f'the content of a part of type "{kind}"')
+    payload = part.fields[field]
+    if kind in _STRING_PAYLOADS:
+        if payload.WhichOneof("kind") != "string_value":
+            raise invalid(f"{path}.{field}", "a string")
+        return
+    if payload.WhichOneof("kind") != "struct_value":
+        raise invalid(f"{path}.{field}", "an object")
+    for name in required:
+        if not _string(payload.struct_value, name):
+            raise missing(f"{path}.{field}.{name}", "a string that is not empty")
+
+
+def _check_typed_part(path: str, part: ContentPart) -> None:
+    if not part.type:
+        raise missing(f"{path}.type", f"one of {_PART_TYPES_TEXT}")
+    if part.type not in _PART_PAYLOADS:
+        raise invalid(f"{path}.type", f"one of {_PART_TYPES_TEXT}")
+    field, required = _PART_PAYLOADS[part.type]
+    if not part.HasField(field):  # type: ignore[arg-type]  # one of the names above
+        raise missing(f"{path}.{field}", f'the content of a part of type "{part.type}"')
+    for name in required:
+        if not getattr(getattr(part, field), name):
+            raise missing(f"{path}.{field}.{name}", "a string that is not empty")
+
+
+def _string(struct: Struct, name: str) -> str | None:
+    if name not in struct.fields:
+        return None
+    value = struct.fields[name]
+    return value.string_value if value.WhichOneof("kind") == "string_value" else None
+
+
+def _is_empty(value: Value) -> bool:
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return not value.struct_value.fields
+        case "list_value":
+            return not value.list_value.values
+        case "string_value":
+            return not value.string_value
+        case "bool_value":
+            return not value.bool_value
+        case "number_value":
+            return False
+        case _:
+            return True

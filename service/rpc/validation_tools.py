@@ -1,0 +1,141 @@
+"""What the tools and the response format of a request must be like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from google.protobuf.struct_pb2 import Struct, Value
+
+from service._gen.parley.v1.chat_service_pb2 import ResponseFormat
+from service._gen.parley.v1.json_pb2 import JsonObject
+from service._gen.parley.v1.tool_pb2 import FunctionDefinition, Tool
+from service.errors import invalid, missing, not_served
+
+_MAX_TOOLS: Final = 128
+_TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_.:-]{1,128}")
+_SCHEMA_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_TOOL_NAME_TEXT: Final = "1 to 128 characters out of a-z, A-Z, 0-9, _, -, . and :"
+_SCHEMA_NAME_TEXT: Final = "1 to 64 characters out of a-z, A-Z, 0-9, _ and -"
+
+
+def check_tools(tools: Sequence[Tool]) -> None:
+    """Check `tools`.
+
+    Raises:
+        RequestError: The first that is wrong; `param` is its path, such as `tools[0].function.name`.
+    """
+    if len(tools) > _MAX_TOOLS:
+        raise invalid("tools", f"an array of at most {_MAX_TOOLS} tools")
+    names: set[str] = set()
+    for index, tool in enumerate(tools):
+        path = f"tools[{index}]"
+        if tool.id:
+            raise not_served(f"{path}.id")
+        if tool.enabled:
+            raise not_served(f"{path}.enabled")
+        kind = tool.type or ("custom" if tool.HasField("custom") else "function")
+        if kind == "function":
+            if not tool.HasField("function"):
+                raise missing(f"{path}.function", "the function that can be called")
+            name = tool.function.name
+            _check_function(f"{path}.function", tool.function)
+        elif kind == "custom":
+            name = tool.custom.name
+            _check_name(f"{path}.custom.name", name)
+        else:
+            raise invalid(f"{path}.type", '"function" or "custom"')
+        if name in names:
+            raise invalid(f"{path}.{kind}.name", "unique among the tools")
+        names.add(name)
+
+
+def check_functions(functions: Sequence[FunctionDefinition], tools: Sequence[Tool]) -> None:
+    """Check the deprecated `functions`, which may not stand beside `tools`."""
+    if tools:
+        raise invalid("functions", "left out where `tools` is given")
+    if len(functions) > _MAX_TOOLS:
+        raise invalid("functions", f"an array of at most {_MAX_TOOLS} functions")
+    for index, function in enumerate(functions):
+        _check_function(f"functions[{index}]", function)
+
+
+def check_tool_choice(choice: Value, tools: Sequence[Tool]) -> None:
+    """Check `tool_choice`, which may name only a tool that is given."""
+    match choice.WhichOneof("kind"):
+        case "null_value" | None:
+            return
+        case "string_value":
+            if choice.string_value not in {"none", "auto", "required"}:
+                raise invalid("tool_choice", '"none", "auto", "required" or an object that names a tool')
+            if choice.string_value == "required" and not tools:
+                raise invalid("tool_choice", '"none" or "auto" where no `tools` are given')
+        case "struct_value":
+            _check_named_choice(choice.struct_value, tools)
+        case _:
+            raise invalid("tool_choice", '"none", "auto", "required" or an object that names a tool')
+
+
+def check_response_format(response_format: ResponseFormat) -> None:
+    """Check `response_format`."""
+    match response_format.type:
+        case "text" | "json_object":
+            if response_format.HasField("json_schema"):
+                raise invalid("response_format.json_schema", 'left out unless the type is "json_schema"')
+        case "json_schema":
+            if not response_format.HasField("json_schema"):
+                raise missing("response_format.json_schema", "an object with a name and a schema")
+            schema = response_format.json_schema
+            if not _SCHEMA_NAME.fullmatch(schema.name):
+                raise invalid("response_format.json_schema.name", _SCHEMA_NAME_TEXT)
+            if schema.HasField("schema"):
+                _check_schema("response_format.json_schema.schema", schema.schema)
+        case "":
+            raise missing("response_format.type", '"text", "json_object" or "json_schema"')
+        case _:
+            raise invalid("response_format.type", '"text", "json_object" or "json_schema"')
+
+
+def _check_named_choice(choice: Struct, tools: Sequence[Tool]) -> None:
+    kind = choice.fields["type"].string_value if "type" in choice.fields else ""
+    if kind == "allowed_tools":
+        return  # a list of any of the tools; its form is the provider's to check
+    if kind not in {"function", "custom"}:
+        raise invalid("tool_choice.type", '"function", "custom" or "allowed_tools"')
+    named = choice.fields[kind].struct_value.fields if kind in choice.fields else {}
+    name = named["name"].string_value if "name" in named else ""
+    if not name:
+        raise missing(f"tool_choice.{kind}.name", "the name of a tool")
+    if name not in {tool.custom.name if kind == "custom" else tool.function.name for tool in tools}:
+        raise invalid(f"tool_choice.{kind}.name", "the name of one of `tools`")
+
+
+def _check_function(path: str, function: FunctionDefinition) -> None:
+    _check_name(f"{path}.name", function.name)
+    if function.HasField("parameters"):
+        _check_schema(f"{path}.parameters", function.parameters)
+
+
+def _check_name(path: str, name: str) -> None:
+    if not name:
+        raise missing(path, _TOOL_NAME_TEXT)
+    if not _TOOL_NAME.fullmatch(name):
+        raise invalid(path, _TOOL_NAME_TEXT)
+
+
+def _check_schema(path: str, schema: JsonObject) -> None:
+    """A JSON Schema's outer form: its `type` names types, its `properties` are an object."""
+    for entry in schema.fields:
+        kind = entry.value.WhichOneof("kind")
+        if entry.key == "type" and kind not in {"string_value", "list_value"}:
+            raise invalid(f"{path}.type", "the name of a JSON type, or an array of such names")
+        if entry.key == "type" and kind == "string_value" and entry.value.string_value not in _JSON_TYPES:
+            raise invalid(f"{path}.type", "one of " + ", ".join(f'"{name}"' for name in _JSON_TYPES))
+        if entry.key == "properties" and kind != "struct_value":
+            raise invalid(f"{path}.properties", "an object")
+        if entry.key == "required" and kind != "list_value":
+            raise invalid(f"{path}.required", "an array")
+
+
+_JSON_TYPES: Final = ("object", "array", "string", "number", "integer", "boolean", "null")

@@ -1,0 +1,166 @@
+"""The grpc.aio server: its options, its services, its ports, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection
+
+from service import config
+from service._gen.parley.v1 import chat_service_pb2, chat_service_pb2_grpc, model_service_pb2, model_service_pb2_grpc
+from service.errors import ConfigError
+from service.rpc.chat import ChatServicer
+from service.rpc.guard import Guard
+from service.rpc.in_flight import InFlight
+from service.rpc.models import ModelServicer
+
+_log = logging.getLogger("parley.server")
+
+_MIB: Final = 1024 * 1024
+MAX_REQUEST_BYTES: Final = 32 * _MIB
+"""As large as the gateway's request bodies (images in base64)."""
+_LAST_CALLS_S: Final = 3.0
+"""How long interrupted calls may take to tell their callers."""
+SERVICES: Final = (
+    chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name,
+    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
+)
+_OPTIONS: Final[list[tuple[str, int]]] = [
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_send_message_length", -1),
+    # A second process on the same port would take half of the calls unseen.
+    ("grpc.so_reuseport", 0),
+    # Half-open connections: a caller that does not answer a ping within 10 s is gone.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Callers may ping as often as every 10 s, also between calls, before it counts as abuse.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 5),
+    ("grpc.max_metadata_size", 16 * 1024),
+]
+
+
+class Health:
+    """The health service: the overall name and one per service, all with the same state."""
+
+    def __init__(self) -> None:
+        self.servicer = health.aio.HealthServicer()
+
+    async def set_serving(self, *, is_serving: bool) -> None:
+        """Set the state of all names; of no effect after `shut_down`."""
+        state = HealthCheckResponse.SERVING if is_serving else HealthCheckResponse.NOT_SERVING
+        for name in (health.OVERALL_HEALTH, *SERVICES):
+            await self.servicer.set(name, state)
+
+    async def shut_down(self) -> None:
+        """Set NOT_SERVING for good."""
+        try:
+            async with asyncio.timeout(1):  # a watcher that reads nothing is not waited for
+                await self.servicer.enter_graceful_shutdown()
+        except TimeoutError:
+            _log.warning("a health watcher does not read; it was not told of the shutdown")
+
+
+class Server:
+    """The service on its ports. Start it, then drain it."""
+
+    def __init__(self, settings: config.Server, guard: Guard, in_flight: InFlight, health: Health) -> None:
+        self._settings = settings
+        self._in_flight = in_flight
+        self._health = health
+        self._server = grpc.aio.server(interceptors=[guard], options=_OPTIONS)
+        self._health_server: grpc.aio.Server | None = None
+
+    async def start(self, chat: ChatServicer, models: ModelServicer) -> dict[str, str]:
+        """Listen; returns the addresses by name, with the ports that were taken for port 0.
+
+        Raises:
+            ConfigError: An address can't be listened at, or a TLS file can't be used.
+        """
+        chat_service_pb2_grpc.add_ChatServiceServicer_to_server(chat, self._server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        settings = self._settings
+        addresses = {"grpc": _bind(self._server, "server.grpc_address", settings.grpc_address, settings.tls)}
+        if health_address := _health_address(settings):
+            self._health_server = grpc.aio.server(options=_OPTIONS)
+            health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._health_server)
+            addresses["health"] = _bind(self._health_server, "server.health_address", health_address, None)
+            await self._health_server.start()
+        await self._server.start()
+        return addresses
+
+    async def drain(self) -> None:
+        """Take no new calls, let the running ones finish within the grace period, and stop.
+
+        Calls that are still running then are told SHUTTING_DOWN. A health watcher is no such call:
+        it is not waited for.
+        """
+        await self._health.shut_down()
+        grace_s = self._settings.drain_grace_s
+        stopping = asyncio.create_task(self._server.stop(grace_s + 2 * _LAST_CALLS_S))
+        try:
+            try:
+                async with asyncio.timeout(grace_s):
+                    await self._in_flight.wait_idle()
+            except TimeoutError:
+                _log.warning("%d calls outlasted the grace period and are interrupted", len(self._in_flight))
+                self._in_flight.interrupt_all()
+                await self._wait_for_last_calls()
+        finally:
+            await self._server.stop(None)
+            if self._health_server:
+                await self._health_server.stop(None)
+            await stopping
+
+    async def _wait_for_last_calls(self) -> None:
+        try:
+            async with asyncio.timeout(_LAST_CALLS_S):
+                await self._in_flight.wait_idle()
+        except TimeoutError:
+            _log.warning("%d calls could not tell their callers", len(self._in_flight))
+
+
+def _health_address(settings: config.Server) -> str | None:
+    """The plaintext health port: as configured; else, where the gRPC port has TLS, the port after it."""
+    if settings.health_address or settings.tls is None:
+        return settings.health_address
+    host, _, port = settings.grpc_address.rpartition(":")
+    if not port.isdecimal():
+        return None
+    return f"{host}:{int(port) + 1 if int(port) else 0}"
+
+
+def _bind(server: grpc.aio.Server, path: str, address: str, tls: config.Tls | None) -> str:
+    try:
+        port = server.add_secure_port(address, _credentials(tls)) if tls else server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: {address} can't be listened at; is it in use?") from error
+    if port == 0 and not address.startswith("unix:"):
+        raise ConfigError(f"{path}: {address} can't be listened at; is it in use?")
+    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+
+
+def _credentials(tls: config.Tls) -> grpc.ServerCredentials:
+    certificate = _read("cert_file", tls.cert_file)
+    key = _read("key_file", tls.key_file)
+    client_ca = _read("client_ca_file", tls.client_ca_file) if tls.client_ca_file else None
+    return grpc.ssl_server_credentials(
+        [(key, certificate)], root_certificates=client_ca, require_client_auth=client_ca is not None
+    )
+
+
+def _read(name: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"server.tls.{name}: {path} can't be read: {error.strerror}") from error

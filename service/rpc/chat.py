@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.struct_pb2 import NULL_VALUE
@@ -20,7 +20,7 @@ from service.routing import Router
 from service.rpc.call import CURRENT, Call
 from service.rpc.validation import validate
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _KEEPALIVE = ChatCompletionChunk(keepalive=True)
 _END = ChatCompletionChunk()

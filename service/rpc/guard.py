@@ -27,15 +27,15 @@ from service.rpc.call import CURRENT, Call
 from service.rpc.in_flight import InFlight
 from service.rpc.status import TABLE, error_chunk, trailing_metadata
 
-_log = logging.getLogger("parley.rpc")
+_log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _LAST_WORD_S = 2.0
 _OPEN_METHODS = "/grpc.health.v1.Health/"
 _OWN_METHODS = "/parley.v1."
 
-Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in its stubs alone
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _MetadataPairs: TypeAlias = Sequence[tuple[str, str | bytes]]
 _Behaviour: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 

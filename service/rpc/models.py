@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -11,7 +11,7 @@ from service._gen.parley.v1 import model_service_pb2_grpc
 from service.errors import missing
 from service.routing import Model, Router
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):

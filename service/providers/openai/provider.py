@@ -14,7 +14,7 @@ from service.providers.openai.request import encode_request
 from service.providers.openai.response import translate_completion
 from service.providers.openai.stream import StreamTranslator
 from service.providers.provider import Identity
-from service.providers.sse import EventTooLargeError, SseDecoder
+from service.providers.sse import EventTooLargeError, SseDecoder, SseEvent
 from service.providers.transport import Transport, UpstreamRequest, UpstreamResponse
 
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -64,8 +64,10 @@ class OpenAIChatProvider:
                 self._require_event_stream(response)
                 async with aclosing(response.chunks()) as pieces:
                     async with aclosing(_events(pieces)) as events:
-                        async for data in events:
-                            for chunk in translator.translate(data):
+                        async for event in events:
+                            if event.event == "error":
+                                raise translator.error_of_event(event.data)
+                            for chunk in translator.translate(event.data):
                                 has_begun = True
                                 yield chunk
                     for chunk in translator.finish():
@@ -104,8 +106,8 @@ def _interrupted(error: Unavailable) -> Interrupted:
     return Interrupted("The connection to the provider broke before the answer was complete.", metadata=error.metadata)
 
 
-async def _events(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """The data of the events up to `[DONE]`, or to the body's end."""
+async def _events(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[SseEvent]:
+    """The events with data up to `[DONE]`, or to the body's end."""
     decoder = SseDecoder()
     async for piece in pieces:
         for event in decoder.feed(piece):
@@ -113,7 +115,7 @@ async def _events(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
                 await _read_leftover(pieces)
                 return
             if event.data:
-                yield event.data
+                yield event
 
 
 async def _read_leftover(pieces: AsyncGenerator[bytes]) -> None:

@@ -8,11 +8,12 @@ usage once, at the end; and never an end without a finish reason.
 
 from __future__ import annotations
 
+import msgspec
 from google.protobuf.struct_pb2 import NULL_VALUE, Value
 
 from service._gen.parley.v1 import chat_completion_pb2 as pb
 from service._gen.parley.v1 import tool_pb2
-from service.errors import Interrupted, Malformed
+from service.errors import Interrupted, Malformed, UpstreamError
 from service.json_values import json_object
 from service.providers.openai import wire
 from service.providers.openai.errors import error_within_answer
@@ -78,6 +79,14 @@ class StreamTranslator:
             chunks.append(self._chunk())
             chunks[-1].moderation.CopyFrom(json_object(event.moderation))
         return chunks
+
+    def error_of_event(self, data: bytes) -> UpstreamError:
+        """The error that an event named `error` stands for, whatever its data looks like."""
+        try:
+            reported = wire.decode_error(data).error
+        except msgspec.DecodeError:
+            reported = None
+        return error_within_answer(self._provider, reported or wire.Error())
 
     def finish(self) -> list[pb.ChatCompletionChunk]:
         """Translate the end of the stream: the chunk with the usage, where it is known.

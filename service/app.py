@@ -1,0 +1,160 @@
+"""The composition root: builds every part from the configuration, and owns their lifetimes."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+import uvloop
+
+from service import config
+from service.errors import ConfigError
+from service.logs import set_up_logging
+from service.providers.embedded.options import Options
+from service.providers.embedded.supervisor import EmbeddedModel
+from service.providers.openai.provider import OpenAIChatProvider
+from service.providers.provider import Provider
+from service.providers.transport import Timeouts
+from service.providers.transport_choice import open_transport
+from service.routing import Model, Router, Target
+from service.rpc.access_log import AccessLog
+from service.rpc.auth import Keys
+from service.rpc.chat import ChatServicer
+from service.rpc.guard import Guard
+from service.rpc.in_flight import InFlight
+from service.rpc.models import ModelServicer
+from service.server import Health, Server
+
+_log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; the exit code is 0 after a drain, 2 for a wrong configuration."""
+    set_up_logging()
+    exit_code = 0
+    try:
+        settings = config.load_config()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings))
+    except* ConfigError as group:  # found before the task group was entered, or within it
+        for error in group.exceptions:
+            _log.critical("wrong configuration: %s", error)
+        exit_code = 2
+    return exit_code
+
+
+async def run(settings: config.Config) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Raises:
+        ConfigError: A part can't be built, or an address can't be listened at.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with AsyncExitStack() as stack:
+        await _serve(settings, stopping, stack)
+    _log.info("ended")
+
+
+async def _serve(settings: config.Config, stopping: asyncio.Event, stack: AsyncExitStack) -> None:
+    health, in_flight = Health(), InFlight()
+    readiness = _Readiness(settings, health)
+    async with asyncio.TaskGroup() as group:
+        background = [group.create_task(readiness.follow())]
+        providers: dict[str, Provider] = {}
+        for name, section in settings.providers.items():
+            if isinstance(section, config.EmbeddedProvider):
+                model = _embedded_model(name, section, readiness)
+                background.append(group.create_task(model.run()))
+                providers[name] = _embedded_provider(name, section, settings, model, stack)
+            else:
+                providers[name] = _openai_provider(name, section, settings, stack)
+        router = _router(settings.models)
+        keys = Keys((key.name, key.sha256) for key in settings.auth.keys)
+        server = Server(settings.server, Guard(keys, AccessLog(), in_flight), in_flight, health)
+        chat = ChatServicer(router, providers, settings.server.sse_keepalive_s)
+        try:
+            addresses = await server.start(chat, ModelServicer(router))
+            # What is built by now lives as long as the process: the collector need not look at it again.
+            gc.freeze()
+            _log.info("serving: %s", ", ".join(f"{name} at {address}" for name, address in addresses.items()))
+            await stopping.wait()
+            _log.info("draining")
+        finally:
+            await server.drain()
+            for task in background:
+                task.cancel()
+
+
+class _Readiness:
+    """Health follows the providers: serving while at least one model can be answered for."""
+
+    def __init__(self, settings: config.Config, health: Health) -> None:
+        self._health = health
+        self._is_ready = {
+            name: not isinstance(section, config.EmbeddedProvider) for name, section in settings.providers.items()
+        }
+        self._used = {model.targets[0].provider for model in settings.models.values()}
+        self._changed = asyncio.Event()
+        self._changed.set()
+
+    def set_ready(self, provider: str, *, is_ready: bool) -> None:
+        self._is_ready[provider] = is_ready
+        self._changed.set()
+
+    async def follow(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._health.set_serving(is_serving=any(self._is_ready[name] for name in self._used))
+
+
+def _embedded_model(name: str, section: config.EmbeddedProvider, readiness: _Readiness) -> EmbeddedModel:
+    options = Options(
+        model_file=section.model_file,
+        context_tokens=section.context_tokens,
+        parallel=section.slots,
+        threads=section.threads,
+    )
+    return EmbeddedModel(options, on_ready=lambda is_ready: readiness.set_ready(name, is_ready=is_ready))
+
+
+def _embedded_provider(
+    name: str, section: config.EmbeddedProvider, settings: config.Config, model: EmbeddedModel, stack: AsyncExitStack
+) -> Provider:
+    transport = open_transport(settings.server.transport, Timeouts(read_s=section.read_timeout_s))
+    stack.push_async_callback(transport.aclose)
+
+    def endpoint() -> tuple[str, Mapping[str, str]]:
+        now = model.endpoint  # port and key change with every restart
+        return now.base_url, {"authorization": f"Bearer {now.api_key}"}
+
+    return OpenAIChatProvider(name, endpoint, transport)
+
+
+def _openai_provider(
+    name: str, section: config.OpenAIProvider, settings: config.Config, stack: AsyncExitStack
+) -> Provider:
+    timeouts = Timeouts(connect_s=section.connect_timeout_s, read_s=section.read_timeout_s)
+    transport = open_transport(settings.server.transport, timeouts, ca_file=section.ca_file)
+    stack.push_async_callback(transport.aclose)
+    headers = {header.lower(): value for header, value in section.headers.items()}
+    if section.api_key is not None:
+        headers["authorization"] = f"Bearer {section.api_key.reveal()}"
+    base_url = section.base_url.rstrip("/")
+    return OpenAIChatProvider(name, lambda: (base_url, headers), transport)
+
+
+def _router(models: Mapping[str, config.Model]) -> Router:
+    return Router(
+        {
+            name: Model(name, Target(model.targets[0].provider, model.targets[0].model), model.created)
+            for name, model in models.items()
+        }
+    )

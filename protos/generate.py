@@ -82,7 +82,9 @@ def _generate_descriptors(out: Path) -> None:
 
 def _stand_in(message: DescriptorProto) -> None:
     for field in message.field:
-        field.type_name = STAND_INS.get(field.type_name, field.type_name)
+        # Not otherwise: an empty type name that is set makes Envoy refuse the whole set.
+        if field.type_name in STAND_INS:
+            field.type_name = STAND_INS[field.type_name]
     for nested in message.nested_type:
         _stand_in(nested)
 

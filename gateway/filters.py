@@ -1,0 +1,120 @@
+"""The HTTP filters, in the order in which a request passes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from envoy_data_plane.envoy.config.core.v3 import DataSource
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
+from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
+from envoy_data_plane.envoy.extensions.filters.http.grpc_json_transcoder.v3 import (
+    GrpcJsonTranscoder,
+    GrpcJsonTranscoderPrintOptions,
+    GrpcJsonTranscoderRequestValidationOptions,
+    GrpcJsonTranscoderUrlUnescapeSpec,
+)
+from envoy_data_plane.envoy.extensions.filters.http.grpc_web.v3 import GrpcWeb
+from envoy_data_plane.envoy.extensions.filters.http.health_check.v3 import HealthCheck
+from envoy_data_plane.envoy.extensions.filters.http.json_to_metadata.v3 import (
+    JsonToMetadata,
+    JsonToMetadataKeyValuePair,
+    JsonToMetadataMatchRules,
+    JsonToMetadataRule,
+    JsonToMetadataSelector,
+)
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.envoy.type.v3 import Percent
+from envoy_data_plane.google.protobuf import Any, FieldDescriptorProtoLabel, FileDescriptorSet
+
+from gateway import names
+from gateway.cluster import CLUSTER
+from gateway.config import Config
+from gateway.routes import MIB
+
+HERE = Path(__file__).resolve().parent
+DESCRIPTORS = HERE / "_gen" / "parley.binpb"
+# Joined in this order into the one script of the Lua filter.
+LUA_FILES = ("errors.lua", "body_errors.lua", "sse.lua", "main.lua")
+REQUEST = "ChatCompletionRequest"
+SERVICES = ["parley.v1.ChatService", "parley.v1.ModelService"]
+# Envoy compares 100 times the healthy endpoints with this many times all endpoints, in whole numbers: a smaller share
+# is none, and with this one a single healthy endpoint among up to 100 is enough.
+ANY_HEALTHY = Percent(value=1)
+
+
+def build_filters(config: Config) -> list[HttpFilter]:
+    """The chain; an answer passes it backwards."""
+    return [
+        _filter(names.CORS_FILTER, Any.pack(Cors())),
+        _filter(names.HEALTHZ_FILTER, Any.pack(_health_filter("/healthz", {}))),
+        _filter(names.READYZ_FILTER, Any.pack(_health_filter("/readyz", {CLUSTER: ANY_HEALTHY}))),
+        _filter(names.GRPC_WEB_FILTER, Any.pack(GrpcWeb())),
+        _filter(names.JSON_TO_METADATA_FILTER, Any.pack(_stream_to_metadata())),
+        _filter(names.LUA_FILTER, Any.pack(_lua())),
+        _filter(names.TRANSCODER_FILTER, Any.pack(_transcoder(config.gateway.max_body_mib * MIB))),
+        _filter(names.ROUTER_FILTER, Any.pack(Router(suppress_envoy_headers=True))),
+    ]
+
+
+def lua_source() -> str:
+    """The script of the Lua filter."""
+    parts = [(HERE / "lua" / name).read_text("utf-8") for name in LUA_FILES]
+    return "\n".join([_singular_table(), *parts])
+
+
+def _singular_table() -> str:
+    """The request's parameters that can't be arrays, as a Lua table."""
+    descriptors = FileDescriptorSet.parse(DESCRIPTORS.read_bytes())
+    request = next(message for file in descriptors.file for message in file.message_type if message.name == REQUEST)
+    names = [
+        field.name
+        for field in request.field
+        if field.label != FieldDescriptorProtoLabel.REPEATED and field.type_name != ".google.protobuf.Value"
+    ]
+    return "local SINGULAR = {" + ", ".join(f"{name} = true" for name in names) + "}\n"
+
+
+def _filter(name: str, typed_config: Any) -> HttpFilter:
+    return HttpFilter(name=name, typed_config=typed_config)
+
+
+def _health_filter(path: str, min_healthy: dict[str, Percent]) -> HealthCheck:
+    is_path = HeaderMatcher(name=":path", string_match=StringMatcher(exact=path))
+    return HealthCheck(pass_through_mode=False, headers=[is_path], cluster_min_healthy_percentages=min_healthy)
+
+
+def _stream_to_metadata() -> JsonToMetadata:
+    """The top-level `stream` of a JSON body, for the Lua filter; any content type, as ProtoJSON."""
+    found = JsonToMetadataKeyValuePair(metadata_namespace="parley", key="stream")
+    rule = JsonToMetadataRule(selectors=[JsonToMetadataSelector(key="stream")], on_present=found)
+    return JsonToMetadata(
+        request_rules=JsonToMetadataMatchRules(
+            rules=[rule], allow_empty_content_type=True, allow_content_types_regex=RegexMatcher(regex=".*")
+        )
+    )
+
+
+def _lua() -> Lua:
+    # The path that the script sets is the transcoder's business: the route stays the client's.
+    return Lua(default_source_code=DataSource(inline_string=lua_source()), clear_route_cache=False)
+
+
+def _transcoder(max_body_bytes: int) -> GrpcJsonTranscoder:
+    return GrpcJsonTranscoder(
+        proto_descriptor_bin=DESCRIPTORS.read_bytes(),
+        services=SERVICES,
+        print_options=GrpcJsonTranscoderPrintOptions(preserve_proto_field_names=True, stream_sse_style_delimited=True),
+        # Without it the route is picked anew after transcoding, as gRPC, and Lua sees no answer.
+        match_incoming_request_route=True,
+        convert_grpc_status=True,
+        url_unescape_spec=GrpcJsonTranscoderUrlUnescapeSpec.ALL_CHARACTERS,
+        request_validation_options=GrpcJsonTranscoderRequestValidationOptions(
+            reject_unknown_method=True, reject_unknown_query_parameters=True
+        ),
+        # Both default to the connection's buffer, which is small on purpose.
+        max_request_body_size=max_body_bytes,
+        max_response_body_size=max_body_bytes,
+    )

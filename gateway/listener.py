@@ -1,0 +1,145 @@
+"""The one listener: HTTP/1.1 and HTTP/2 on one port, with or without TLS."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, NotHealthCheckFilter
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation, HeaderMutationRemoveOnMatch
+from envoy_data_plane.envoy.config.core.v3 import (
+    DataSource,
+    Http2ProtocolOptions,
+    HttpProtocolOptions,
+    SubstitutionFormatString,
+    TcpKeepalive,
+    TransportSocket,
+    TypedExtensionConfig,
+)
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
+from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpConnectionManagerPathWithEscapedSlashesAction,
+    HttpConnectionManagerServerHeaderTransformation,
+    RequestIdExtension,
+)
+from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
+    HeaderMutation as EarlyHeaderMutation,
+)
+from envoy_data_plane.envoy.extensions.request_id.uuid.v3 import UuidRequestIdConfig
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
+    CommonTlsContext,
+    DownstreamTlsContext,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.google.protobuf import Any, Struct
+
+from gateway.cluster import KEEPALIVE, WINDOW_BYTES, certificate, envoy_address
+from gateway.config import Config, ListenerTls
+from gateway.filters import build_filters
+from gateway.local_reply import build_local_reply
+from gateway.names import INTERNAL_PREFIXES
+from gateway.routes import build_routes
+
+# One line per request. The path of a stream is the gateway's internal one, with ":stream". No query (it may hold a key), no header but the request id.
+ACCESS_LOG = {
+    "time": "%START_TIME%",
+    "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
+    "path": "%PATH(NQ:ORIG_OR_PATH)%",
+    "protocol": "%PROTOCOL%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "duration_ms": "%DURATION%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "upstream": "%UPSTREAM_HOST%",
+}
+
+
+def build_listener(config: Config) -> Listener:
+    """The listener for REST, SSE, gRPC and gRPC-Web."""
+    manager = Filter(
+        name="envoy.filters.network.http_connection_manager", typed_config=Any.pack(_connection_manager(config))
+    )
+    tls = config.gateway.tls
+    return Listener(
+        name="http",
+        address=envoy_address(config.listener),
+        filter_chains=[FilterChain(filters=[manager], transport_socket=None if tls is None else _tls_socket(tls))],
+        per_connection_buffer_limit_bytes=WINDOW_BYTES,
+        # Finds clients that went away without a word: HTTP/1.1 has no pings.
+        tcp_keepalive=TcpKeepalive(keepalive_time=30, keepalive_interval=10, keepalive_probes=3),
+    )
+
+
+def _connection_manager(config: Config) -> HttpConnectionManager:
+    keep_slashes = HttpConnectionManagerPathWithEscapedSlashesAction.KEEP_UNCHANGED
+    return HttpConnectionManager(
+        stat_prefix="http",
+        route_config=build_routes(config),
+        http_filters=build_filters(config),
+        local_reply_config=build_local_reply(config.gateway.max_body_mib),
+        early_header_mutation_extensions=[_strip_internal_headers()],
+        use_remote_address=True,
+        server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
+        preserve_external_request_id=True,
+        always_set_request_id_in_response=True,
+        # As it is, the id would get a digit that says whether the request is traced.
+        request_id_extension=RequestIdExtension(typed_config=Any.pack(UuidRequestIdConfig(pack_trace_reason=False))),
+        normalize_path=True,
+        merge_slashes=True,
+        # The SDKs send model ids with %2F.
+        path_with_escaped_slashes_action=keep_slashes,
+        # Underscores in header names stay allowed: gRPC metadata may have them, and neither Envoy nor
+        # grpc takes `_` for `-`.
+        common_http_protocol_options=HttpProtocolOptions(idle_timeout=timedelta(hours=1), max_headers_count=100),
+        http2_protocol_options=Http2ProtocolOptions(
+            initial_stream_window_size=WINDOW_BYTES,
+            initial_connection_window_size=16 * WINDOW_BYTES,
+            max_concurrent_streams=1000,
+            connection_keepalive=KEEPALIVE,
+        ),
+        max_request_headers_kb=60,
+        request_headers_timeout=timedelta(seconds=10),
+        # Until the whole request is there; 32 MiB at 1 Mbit/s take 270 s.
+        request_timeout=timedelta(seconds=300),
+        stream_idle_timeout=timedelta(seconds=config.gateway.stream_idle_timeout_s),
+        access_log=[_access_log()],
+    )
+
+
+def _strip_internal_headers() -> TypedExtensionConfig:
+    """Before anything reads them; what the gateway itself sets comes later."""
+    mutations = [
+        HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=StringMatcher(prefix=prefix)))
+        for prefix in INTERNAL_PREFIXES
+    ]
+    return TypedExtensionConfig(
+        name="envoy.http.early_header_mutation.header_mutation",
+        typed_config=Any.pack(EarlyHeaderMutation(mutations=mutations)),
+    )
+
+
+def _access_log() -> AccessLog:
+    log = StdoutAccessLog(log_format=SubstitutionFormatString(json_format=Struct.from_dict(ACCESS_LOG)))
+    return AccessLog(
+        name="envoy.access_loggers.stdout",
+        filter=AccessLogFilter(not_health_check_filter=NotHealthCheckFilter()),
+        typed_config=Any.pack(log),
+    )
+
+
+def _tls_socket(tls: ListenerTls) -> TransportSocket:
+    context = CommonTlsContext(
+        tls_certificates=[certificate(tls.cert_file, tls.key_file)], alpn_protocols=["h2", "http/1.1"]
+    )
+    if tls.client_ca_file is not None:
+        trusted = DataSource(filename=tls.client_ca_file)
+        context.validation_context = CertificateValidationContext(trusted_ca=trusted)
+    downstream = DownstreamTlsContext(
+        common_tls_context=context, require_client_certificate=True if tls.client_ca_file else None
+    )
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(downstream))

@@ -1,0 +1,107 @@
+"""Envoy's own refusals in OpenAI's form of an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLogFilter,
+    AndFilter,
+    ComparisonFilter,
+    ComparisonFilterOp,
+    HeaderFilter,
+    StatusCodeFilter,
+)
+from envoy_data_plane.envoy.config.core.v3 import DataSource, RuntimeUInt32, SubstitutionFormatString
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    LocalReplyConfig,
+    ResponseMapper,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.google.protobuf import Struct
+
+from gateway.names import GRPC_CONTENT_TYPE, QUERY_STATUS
+
+ENVOYS_TEXT = "%LOCAL_REPLY_BODY%"
+INVALID, SERVER = "invalid_request_error", "server_error"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """How a status that Envoy answers with is told."""
+
+    status: int
+    type: str
+    code: str
+    message: str
+    shown_status: int | None = None
+
+
+def _refusals(max_body_mib: int) -> list[Refusal]:
+    """Fixed texts, except where Envoy's own names what is wrong with the body or the URL."""
+    return [
+        Refusal(QUERY_STATUS, INVALID, "unknown_parameter", ENVOYS_TEXT, shown_status=400),
+        # Of the transcoder; the Lua filter takes out what it quotes of the body, and fills `param`.
+        Refusal(400, INVALID, "invalid_request_body", ENVOYS_TEXT),
+        Refusal(404, INVALID, "unknown_url", ENVOYS_TEXT),
+        Refusal(405, INVALID, "method_not_supported", ENVOYS_TEXT),
+        Refusal(408, INVALID, "request_timeout", "The request did not arrive in time."),
+        Refusal(413, INVALID, "request_too_large", f"The request body is larger than {max_body_mib} MiB."),
+        Refusal(429, "rate_limit_error", "rate_limit_exceeded", "Too many requests; try again later."),
+        Refusal(431, INVALID, "request_headers_too_large", "The request's headers are too large."),
+        Refusal(500, SERVER, "internal_error", "The gateway failed to answer the request."),
+        Refusal(503, SERVER, "service_unavailable", "The service is not available; try again later."),
+        Refusal(504, SERVER, "timeout", "The service did not answer in time."),
+    ]
+
+
+def build_local_reply(max_body_mib: int) -> LocalReplyConfig:
+    """The form of every answer that Envoy makes itself.
+
+    gRPC and gRPC-Web calls come first: there Envoy's text is the message of the status. The
+    transcoder gives REST requests the content-type of gRPC, and this header, which clients can't
+    send (it begins with x-envoy-).
+    """
+    is_grpc = _header_filter(
+        HeaderMatcher(name="content-type", string_match=StringMatcher(safe_regex=RegexMatcher(regex=GRPC_CONTENT_TYPE)))
+    )
+    not_transcoded = _header_filter(HeaderMatcher(name="x-envoy-original-path", present_match=True, invert_match=True))
+    plain = SubstitutionFormatString(text_format_source=DataSource(inline_string=ENVOYS_TEXT))
+    grpc = ResponseMapper(
+        filter=AccessLogFilter(and_filter=AndFilter(filters=[is_grpc, not_transcoded])), body_format_override=plain
+    )
+    # /healthz and /readyz are answered by a filter, too.
+    fine = ResponseMapper(filter=_status_filter(ComparisonFilterOp.LE, 399), body_format_override=plain)
+    mappers = [grpc, fine, *(_mapper(refusal) for refusal in _refusals(max_body_mib))]
+    server_side = ResponseMapper(
+        filter=_status_filter(ComparisonFilterOp.GE, 500),
+        body_format_override=_envelope(SERVER, "service_unavailable", "The gateway can't answer the request."),
+    )
+    return LocalReplyConfig(
+        mappers=[*mappers, server_side],
+        body_format=_envelope(INVALID, "invalid_request", "The request can't be answered."),
+    )
+
+
+def _mapper(refusal: Refusal) -> ResponseMapper:
+    return ResponseMapper(
+        filter=_status_filter(ComparisonFilterOp.EQ, refusal.status),
+        status_code=refusal.shown_status,
+        body_format_override=_envelope(refusal.type, refusal.code, refusal.message),
+    )
+
+
+def _header_filter(matcher: HeaderMatcher) -> AccessLogFilter:
+    return AccessLogFilter(header_filter=HeaderFilter(header=matcher))
+
+
+def _status_filter(operator: ComparisonFilterOp, status: int) -> AccessLogFilter:
+    # The runtime key can't be left out; nothing sets it.
+    value = RuntimeUInt32(default_value=status, runtime_key=f"parley.local_reply.{status}")
+    return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=ComparisonFilter(op=operator, value=value)))
+
+
+def _envelope(error_type: str, code: str, message: str) -> SubstitutionFormatString:
+    error = {"message": message, "type": error_type, "param": None, "code": code}
+    return SubstitutionFormatString(json_format=Struct.from_dict({"error": error}))

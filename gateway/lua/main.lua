@@ -1,0 +1,106 @@
+-- The Lua filter. It stands before the transcoder, and runs on REST routes only.
+
+-- The one public path of both RPCs, and the internal one of streams.
+local CHAT = {["/v1/chat/completions"] = true, ["/api/v1/chat/completions"] = true}
+local STREAM = "/v1/chat/completions:stream"
+
+-- What the transcoder and gRPC leave in an answer, and what is meant for this filter.
+local HIDDEN = {
+  "grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-accept-encoding", "grpc-encoding",
+  "x-error-type", "x-error-param", "x-error-code", "x-error-status", "x-parley-empty-lists",
+  "x-envoy-upstream-service-time",
+}
+
+-- Up to this length a request's body is kept until the answer, to find what is wrong with it.
+local KEPT_BYTES = 16384
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local found = handle:streamInfo():dynamicMetadata():get("parley")
+  if found ~= nil and found["stream"] == true and CHAT[headers:get(":path")] then
+    headers:replace(":path", STREAM)
+  end
+  if headers:get(":method") ~= "POST" then
+    return
+  end
+  -- json_to_metadata has it all, so nothing waits here; what was read before is out of scope after.
+  local body = handle:body()
+  if body ~= nil and body:length() <= KEPT_BYTES then
+    local text = body:getBytes(0, body:length())
+    handle:streamInfo():dynamicMetadata():set("parley.request", "body", text)
+  end
+end
+
+-- The body that envoy_on_request kept, or nil.
+local function kept_request(handle)
+  local found = handle:streamInfo():dynamicMetadata():get("parley.request")
+  return found and found["body"]
+end
+
+local function hide(headers)
+  for _, name in ipairs(HIDDEN) do
+    headers:remove(name)
+  end
+end
+
+local function replace_body(handle, body, text)
+  local length = body:setBytes(text)
+  handle:headers():replace("content-length", tostring(length))
+end
+
+-- What headers() gave can't be used any more once body() has yielded: everything is read before.
+local function answer_failure(handle, headers)
+  local failure = {
+    status = headers:get(":status"),
+    kind = headers:get("x-error-type"),
+    param = headers:get("x-error-param"),
+    code = headers:get("x-error-code"),
+  }
+  local status = headers:get("x-error-status")
+  if status ~= nil and status:find("^[45]%d%d$") then
+    failure.status = status
+    headers:replace(":status", status)
+  end
+  hide(headers)
+  local body = handle:body()
+  if body == nil then
+    return -- the answer to HEAD, which a body would run into the next answer
+  end
+  local text = body:getBytes(0, body:length())
+  if text:find('{"error":', 1, true) == 1 then
+    -- Envoy's own: local_reply_config has written the envelope.
+    text = refused_body(text, kept_request(handle))
+  else
+    handle:headers():replace("content-type", "application/json")
+    text = failure_envelope(failure, text)
+  end
+  if text then
+    replace_body(handle, body, text)
+  end
+end
+
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  if headers:get(":status") >= "400" then
+    answer_failure(handle, headers)
+    return
+  end
+  local is_stream = headers:get("content-type") == "text/event-stream"
+  local has_empty_lists = headers:get("x-parley-empty-lists") ~= nil
+  hide(headers)
+  if is_stream then
+    for chunk in handle:bodyChunks() do
+      local text = rewritten(chunk:getBytes(0, chunk:length()))
+      if text then
+        chunk:setBytes(text)
+      end
+    end
+    local trailers = handle:trailers() -- which HTTP/2 clients would see
+    if trailers then
+      hide(trailers)
+    end
+  elseif has_empty_lists then
+    local body = handle:body()
+    replace_body(handle, body, with_empty_lists(body:getBytes(0, body:length())))
+  end
+end

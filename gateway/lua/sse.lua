@@ -1,0 +1,30 @@
+-- The stream as OpenAI's clients read it. The transcoder hands on whole frames, `data: {…}\n\n`,
+-- one or more in a body chunk and never a part of one. Nothing below can be met in a text: within a
+-- JSON string every quote has a backslash before it, and no line ends.
+
+local KEEPALIVE = 'data: {"keepalive":true}\n\n'
+local DONE = "data: {}\n\n"
+
+-- Replaces the markers of empty lists, which ProtoJSON can't print.
+local function with_empty_lists(text)
+  text = text:gsub('"empty_choices":null}', '"choices":[]}')
+  return (text:gsub('"empty_top_logprobs":null}', '"top_logprobs":[]}'))
+end
+
+-- What the client sees of a body chunk; nil where that is the chunk itself.
+local function rewritten(text)
+  local changed = false
+  if text:sub(-#DONE) == DONE then
+    text = text:sub(1, -#DONE - 1) .. "data: [DONE]\n\n"
+    changed = true
+  end
+  if text:find(KEEPALIVE, 1, true) then
+    text = text:gsub('data: {"keepalive":true}\n\n', ": keepalive\n\n")
+    changed = true
+  end
+  if text:find('"empty_', 1, true) then
+    text = with_empty_lists(text)
+    changed = true
+  end
+  return changed and text or nil
+end

@@ -1,0 +1,194 @@
+"""The routes: what is gRPC, what is REST, and what is refused."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    DataSource,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    SubstitutionFormatString,
+)
+from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    FilterConfig,
+    HeaderMatcher,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    RouteMatchConnectMatcher,
+    VirtualHost,
+)
+from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import CorsPolicy
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from gateway.cluster import CLUSTER
+from gateway.config import Config
+from gateway.names import (
+    CORS_FILTER,
+    GRPC_CONTENT_TYPE,
+    JSON_TO_METADATA_FILTER,
+    LUA_FILTER,
+    QUERY_STATUS,
+    SSE_HEADER,
+    TRANSCODER_FILTER,
+)
+
+MIB = 1024 * 1024
+CHAT_PATHS = ("/v1/chat/completions", "/api/v1/chat/completions")
+MODELS_PATHS = ("/v1/models", "/api/v1/models")
+# What makes REST of gRPC; the first two wait for the end of a body.
+REST_FILTERS = (JSON_TO_METADATA_FILTER, LUA_FILTER, TRANSCODER_FILTER)
+# gRPC's own headers have no meaning in a REST request: a client must not choose what the service
+# reads in them, nor have it compress answers, which the transcoder could not read.
+GRPC_REQUEST_HEADERS = ["grpc-timeout", "grpc-encoding", "grpc-accept-encoding"]
+# The SDKs' own headers stand in full: browsers read "*" in this list only literally.
+CORS_REQUEST_HEADERS = (
+    "authorization,x-api-key,content-type,accept,x-request-id,idempotency-key,"
+    "openai-organization,openai-project,openai-beta,user-agent,x-client-request-id,"
+    "x-stainless-arch,x-stainless-async,x-stainless-custom-poll-interval,x-stainless-helper-method,"
+    "x-stainless-lang,x-stainless-os,x-stainless-package-version,x-stainless-poll-helper,"
+    "x-stainless-raw-response,x-stainless-read-timeout,x-stainless-retry-count,x-stainless-runtime,"
+    "x-stainless-runtime-version,x-stainless-timeout,x-grpc-web,x-user-agent,grpc-timeout"
+)
+CORS_RESPONSE_HEADERS = (
+    "x-request-id,retry-after,retry-after-ms,x-should-retry,x-ratelimit-limit-requests,"
+    "x-ratelimit-limit-tokens,x-ratelimit-remaining-requests,x-ratelimit-remaining-tokens,"
+    "x-ratelimit-reset-requests,x-ratelimit-reset-tokens,grpc-status,grpc-message,"
+    "grpc-status-details-bin"
+)
+
+
+def build_routes(config: Config) -> RouteConfiguration:
+    """All routes, in the order in which they are tried."""
+    routes = [_grpc_route()]
+    if config.gateway.cors_origins:
+        routes.append(_preflight_route())
+    for path in CHAT_PATHS:
+        routes += _rest_routes(RouteMatch(path=path), "POST")
+    for path in MODELS_PATHS:
+        routes += _rest_routes(RouteMatch(path=path), "GET")
+        routes += _rest_routes(RouteMatch(prefix=f"{path}/"), "GET")
+    routes += _unknown_url_routes()
+    host = VirtualHost(
+        name="parley", domains=["*"], routes=routes, request_body_buffer_limit=config.gateway.max_body_mib * MIB
+    )
+    if config.gateway.cors_origins:
+        host.typed_per_filter_config = {CORS_FILTER: Any.pack(_cors_policy(config.gateway.cors_origins))}
+    return RouteConfiguration(name="parley", virtual_hosts=[host])
+
+
+def _grpc_route() -> Route:
+    """GRPC and gRPC-Web of any method."""
+    is_grpc = HeaderMatcher(
+        name="content-type", string_match=StringMatcher(safe_regex=RegexMatcher(regex=GRPC_CONTENT_TYPE))
+    )
+    return Route(
+        name="grpc",
+        match=RouteMatch(prefix="/", headers=[is_grpc]),
+        route=_to_service(),
+        typed_per_filter_config=_disabled(*REST_FILTERS),
+    )
+
+
+def _preflight_route() -> Route:
+    """Preflights, which the CORS filter answers; it does not look at direct responses."""
+    is_options = HeaderMatcher(name=":method", string_match=StringMatcher(exact="OPTIONS"))
+    asks = [HeaderMatcher(name=name, present_match=True) for name in ("origin", "access-control-request-method")]
+    return Route(
+        name="preflight",
+        match=RouteMatch(prefix="/", headers=[is_options, *asks]),
+        route=_to_service(),
+        typed_per_filter_config=_disabled(*REST_FILTERS),
+    )
+
+
+def _rest_routes(match: RouteMatch, method: str) -> list[Route]:
+    """One URL: the method that it has; 400 for a query string, 405 for any other method."""
+    name = match.path or match.prefix
+    has_method = HeaderMatcher(name=":method", string_match=StringMatcher(exact=method))
+    has_query = HeaderMatcher(name=":path", string_match=StringMatcher(safe_regex=RegexMatcher(regex=r".*\?.+")))
+
+    def narrowed(*headers: HeaderMatcher) -> RouteMatch:
+        return RouteMatch(path=match.path, prefix=match.prefix, headers=list(headers))
+
+    return [
+        Route(
+            name=f"{name} with a query",
+            match=narrowed(has_method, has_query),
+            direct_response=_refuse(QUERY_STATUS, "Unknown query parameter: this URL takes none."),
+            typed_per_filter_config=_disabled(*REST_FILTERS),
+        ),
+        Route(
+            name=str(name),
+            match=narrowed(has_method),
+            route=_to_service(),
+            request_headers_to_add=[_set_header(SSE_HEADER, "1")],
+            request_headers_to_remove=GRPC_REQUEST_HEADERS,
+        ),
+        Route(
+            name=f"{name} with another method",
+            match=narrowed(),
+            direct_response=_refuse(405, f"Not allowed to %REQ(:METHOD)% on {name}; allowed: {method}."),
+            response_headers_to_add=[_set_header("allow", method)],
+            typed_per_filter_config=_disabled(*REST_FILTERS),
+        ),
+    ]
+
+
+def _unknown_url_routes() -> list[Route]:
+    """Everything else, the internal path of streams (…:stream) and CONNECT included."""
+    return [
+        Route(
+            name=name,
+            match=match,
+            direct_response=_refuse(404, "Invalid URL (%REQ(:METHOD)% %PATH(NQ:PATH):256%)"),
+            typed_per_filter_config=_disabled(*REST_FILTERS),
+        )
+        for name, match in (
+            ("unknown URL", RouteMatch(prefix="/")),
+            # Matched by no prefix; without a route the JSON filter would wait for a body's end.
+            ("CONNECT", RouteMatch(connect_matcher=RouteMatchConnectMatcher())),
+        )
+    ]
+
+
+def _to_service() -> RouteAction:
+    """No limit of time: the service has its own deadlines, and streams last long."""
+    return RouteAction(cluster=CLUSTER, timeout=timedelta(0))
+
+
+def _refuse(status: int, text: str) -> DirectResponseAction:
+    body = SubstitutionFormatString(text_format_source=DataSource(inline_string=text))
+    return DirectResponseAction(status=status, body_format=body)
+
+
+def _disabled(*filters: str) -> dict[str, Any]:
+    return {name: Any.pack(FilterConfig(disabled=True)) for name in filters}
+
+
+def _set_header(name: str, value: str) -> HeaderValueOption:
+    return HeaderValueOption(
+        header=HeaderValue(key=name, value=value),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+
+
+def _cors_policy(origins: tuple[str, ...]) -> CorsPolicy:
+    """Without credentials: keys travel in headers that scripts set, never in cookies."""
+    if "*" in origins:
+        allowed = [StringMatcher(safe_regex=RegexMatcher(regex=".*"))]
+    else:
+        allowed = [StringMatcher(exact=origin) for origin in origins]
+    return CorsPolicy(
+        allow_origin_string_match=allowed,
+        allow_methods="GET,POST,OPTIONS",
+        allow_headers=CORS_REQUEST_HEADERS,
+        expose_headers=CORS_RESPONSE_HEADERS,
+        max_age="7200",  # the most that Chromium takes
+        forward_not_matching_preflights=False,
+    )

@@ -1,0 +1,152 @@
+"""`python -m gateway render | check | run | hint`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from gateway import hint
+from gateway.bootstrap import build_bootstrap, render
+from gateway.config import Config, load_config
+from tests.gateway.scratch import (
+    ROOT,
+    Gateway,
+    Scratch,
+    Service,
+    clean_environ,
+    running_gateway,
+    running_service,
+    wait_until,
+)
+
+
+def command(name: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    arguments = [sys.executable, "-m", "gateway", name]
+    return subprocess.run(
+        arguments, cwd=ROOT, env=clean_environ(environ), capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_check_accepts_the_defaults() -> None:
+    done = command("check")
+    assert done.returncode == 0
+    assert "OK" in done.stdout + done.stderr
+
+
+def test_render_prints_yaml_that_holds_everything() -> None:
+    done = command("render", PARLEY_HTTP_ADDRESS="127.0.0.1:1", PARLEY_UPSTREAM_ADDRESS="parley:2")
+    tree = yaml.safe_load(done.stdout)
+    assert tree["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] == 1
+    assert tree["static_resources"]["clusters"][0]["type"] == "STRICT_DNS"
+    assert "function envoy_on_response" in done.stdout
+    assert str(ROOT) not in done.stdout
+
+
+def test_errors_of_the_configuration_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "parley.yaml"
+    path.write_text("gateway: {nonsense: 1}")
+    for name in ("check", "run"):
+        done = command(name, PARLEY_CONFIG=str(path))
+        assert done.returncode == 1
+        assert done.stderr == f"gateway: {path}: gateway: object contains unknown field `nonsense`\n"
+
+
+def test_each_kind_of_upstream() -> None:
+    kinds = {"parley:1": "STRICT_DNS", "127.0.0.1:1": "STATIC", "[::1]:1": "STATIC", "unix:/run/p": "STATIC"}
+    for address, kind in kinds.items():
+        bootstrap = build_bootstrap(load_config({"PARLEY_UPSTREAM_ADDRESS": address}))
+        assert bootstrap.static_resources is not None
+        (cluster,) = bootstrap.static_resources.clusters
+        assert cluster.type is not None
+        assert cluster.type.name == kind
+
+
+def test_check_accepts_what_can_be_configured(tmp_path: Path) -> None:
+    section = {"cors_origins": ["*"], "max_body_mib": 1, "stream_idle_timeout_s": 0.5}
+    path = tmp_path / "parley.yaml"
+    path.write_text(yaml.safe_dump({"gateway": section, "auth": {"allow_open": True}}))
+    done = command("check", PARLEY_CONFIG=str(path), PARLEY_HTTP_ADDRESS="[::]:0", PARLEY_UPSTREAM_ADDRESS="unix:/x")
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_origins_there_is_no_cors() -> None:
+    assert "allow_origin_string_match" not in render(load_config({}))
+
+
+def test_run_becomes_envoy_and_ends_on_sigterm(gateway: Gateway) -> None:
+    executable = Path(f"/proc/{gateway.process.pid}/exe").resolve()
+    assert executable.name == "envoy"
+
+
+def test_two_gateways_run_side_by_side(gateway: Gateway, tmp_path: Path) -> None:
+    with running_gateway(tmp_path, "127.0.0.1:1") as other:
+        assert httpx.get(f"http://{other.address}/healthz").status_code == 200
+        assert httpx.get(f"http://{other.address}/readyz").status_code == 503
+        assert httpx.get(f"http://{gateway.address}/readyz").status_code == 200
+    assert other.process.returncode == 0
+
+
+def test_the_upstream_may_be_a_unix_socket(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/grpc.sock"
+    with running_service(address) as service, running_gateway(tmp_path, service.address) as gateway:
+        wait_until(lambda: httpx.get(f"http://{gateway.address}/readyz").status_code == 200)
+        assert httpx.get(f"http://{gateway.address}/v1/models").status_code == 200
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_hint_prints_a_line_that_works(gateway: Gateway, service: Service, script: Scratch) -> None:
+    done = command("hint", PARLEY_HTTP_ADDRESS=gateway.address)
+    assert done.returncode == 0
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("curl "))
+    ran = subprocess.run([*_shell(), f"{line} --silent"], capture_output=True, text=True, timeout=30, check=True)
+    assert ran.stdout == '{"id":"echo","object":"chat.completion","model":"smollm2"}'
+
+
+def test_hint_ends_silently_on_ctrl_c() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-X", "faulthandler", "-m", "gateway", "hint"],
+        cwd=ROOT,
+        env=clean_environ({"PARLEY_HTTP_ADDRESS": "127.0.0.1:1"}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    wait_until(lambda: b"poll" in _wait_channel(process.pid) or b"sleep" in _wait_channel(process.pid))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (0, b"", b"")
+
+
+def test_hint_gives_up_plainly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(hint, "PATIENCE_S", 0)
+    assert hint.hint(load_config({})) == 1
+    assert "127.0.0.1:8080 was not ready within 0 s" in capsys.readouterr().err
+
+
+def test_the_line_fits_the_configuration(tmp_path: Path) -> None:
+    def line(text: str, **environ: str) -> str:
+        path = tmp_path / "parley.yaml"
+        path.write_text(text)
+        config: Config = load_config({"PARLEY_CONFIG": str(path), **environ})
+        return hint.curl_line(config, config.listener)
+
+    assert "authorization" not in line("")
+    assert "-H 'authorization: Bearer YOUR_KEY'" in line("auth: {keys: [{name: a, sha256: '00'}]}")
+    assert "curl https://127.0.0.1:8080/" in line("gateway: {tls: {cert_file: a, key_file: b}}")
+    assert "curl http://[::1]:81/" in line("", PARLEY_HTTP_ADDRESS="[::1]:81")
+
+
+def _shell() -> list[str]:
+    return [os.environ.get("SHELL", "/bin/sh"), "-c"]
+
+
+def _wait_channel(pid: int) -> bytes:
+    """What the kernel says a process waits for."""
+    return Path(f"/proc/{pid}/wchan").read_bytes()

@@ -8,6 +8,7 @@ import logging
 import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import uvloop
 
@@ -142,7 +143,9 @@ def _openai_provider(
     name: str, section: config.OpenAIProvider, settings: config.Config, stack: AsyncExitStack
 ) -> Provider:
     timeouts = Timeouts(connect_s=section.connect_timeout_s, read_s=section.read_timeout_s)
-    transport = open_transport(settings.server.transport, timeouts, ca_file=section.ca_file)
+    transport = open_transport(
+        settings.server.transport, timeouts, ca_file=Path(section.ca_file) if section.ca_file else None
+    )
     stack.push_async_callback(transport.aclose)
     headers = {header.lower(): value for header, value in section.headers.items()}
     if section.api_key is not None:

@@ -23,8 +23,8 @@ from service.rpc.models import ModelServicer
 _log = logging.getLogger(__name__)
 
 _MIB: Final = 1024 * 1024
-MAX_REQUEST_BYTES: Final = 32 * _MIB
-"""As large as the gateway's request bodies (images in base64)."""
+MAX_REQUEST_BYTES: Final = 33 * _MIB
+"""Room for what the gateway makes of a body of 32 MiB (images in base64)."""
 _LAST_CALLS_S: Final = 3.0
 """How long interrupted calls may take to tell their callers."""
 SERVICES: Final = (

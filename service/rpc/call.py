@@ -16,8 +16,10 @@ class Call:
     request_id: str
     method: str
     """Such as `/parley.v1.ChatService/CreateChatCompletion`."""
-    is_sse: bool = False
-    """Whether the gateway turns the stream into server-sent events."""
+    is_rest: bool = False
+    """Whether the gateway answers a REST client with it, a stream as server-sent events."""
+    has_empty_lists: bool = False
+    """Whether the gateway has to print empty lists in a unary answer."""
     started: float = field(default_factory=time.monotonic)
     key_name: str | None = None
     """Name of the caller's key in the configuration."""

@@ -43,6 +43,7 @@ class ChatServicer(chat_service_pb2_grpc.ChatServiceServicer):
         call.first_token = time.monotonic()
         if completion.HasField("usage"):
             call.usage = completion.usage
+        call.has_empty_lists = call.is_rest and any(choice.HasField("logprobs") for choice in completion.choices)
         call.finish_reason = completion.choices[0].finish_reason
         return completion
 
@@ -51,7 +52,7 @@ class ChatServicer(chat_service_pb2_grpc.ChatServiceServicer):
         call = CURRENT.get()
         validate(request, stream=True)
         provider, model, identity = self._route(request, call)
-        wants_usage = not call.is_sse or request.stream_options.include_usage
+        wants_usage = not call.is_rest or request.stream_options.include_usage
         writer = _ChunkWriter(context, call)
         async with (
             writer.kept_alive(self._sse_keepalive_s),
@@ -61,10 +62,10 @@ class ChatServicer(chat_service_pb2_grpc.ChatServiceServicer):
                 _note(call, chunk)
                 if chunk.HasField("usage") and not wants_usage:
                     continue
-                if call.is_sse and not chunk.choices:
+                if call.is_rest and not chunk.choices:
                     chunk.empty_choices = NULL_VALUE
                 await writer.write(chunk)
-        if call.is_sse:
+        if call.is_rest:
             await writer.write(_END)
 
     def _route(self, request: ChatCompletionRequest, call: Call) -> tuple[Provider, str, Identity]:
@@ -98,7 +99,7 @@ class _ChunkWriter:
 
         Only towards REST clients: gRPC callers have HTTP/2's own.
         """
-        if not self._call.is_sse:
+        if not self._call.is_rest:
             yield
             return
         task = asyncio.create_task(self._keep_alive(interval_s))

@@ -89,7 +89,7 @@ class Guard(grpc.aio.ServerInterceptor):
                 try:
                     call.key_name = self._keys.authenticate(metadata)
                     response = await answer(_decode(decode, raw), context)
-                    await context.send_initial_metadata((("x-request-id", call.request_id),))
+                    await context.send_initial_metadata(_initial_metadata(call))
                 except BaseException as error:  # noqa: BLE001 - all of them end in _fail, which raises
                     await self._fail(call, context, error)
                 self._access_log.write(call, "OK")
@@ -134,7 +134,7 @@ class Guard(grpc.aio.ServerInterceptor):
             raise error
         code = TABLE[failure.reason].code
         self._access_log.write(call, code.name, failure.reason.value, failure.param)
-        if call.has_written and call.is_sse:
+        if call.has_written and call.is_rest:
             with suppress(TimeoutError):  # a caller that reads nothing is not waited for
                 async with asyncio.timeout(_LAST_WORD_S):
                     await context.write(error_chunk(failure))
@@ -142,15 +142,20 @@ class Guard(grpc.aio.ServerInterceptor):
 
 
 def _begin(method: str, metadata: _MetadataPairs) -> Call:
-    request_id, is_sse = "", False
+    request_id, is_rest = "", False
     for name, value in metadata:
         if name == "x-request-id" and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
             request_id = value
         elif name == "x-parley-sse":
-            is_sse = True
-    call = Call(request_id=request_id or str(uuid.uuid4()), method=method, is_sse=is_sse)
+            is_rest = True
+    call = Call(request_id=request_id or str(uuid.uuid4()), method=method, is_rest=is_rest)
     CURRENT.set(call)
     return call
+
+
+def _initial_metadata(call: Call) -> tuple[tuple[str, str], ...]:
+    request_id = ("x-request-id", call.request_id)
+    return (request_id, ("x-parley-empty-lists", "1")) if call.has_empty_lists else (request_id,)
 
 
 def _decode(decode: Callable[[bytes], Any] | None, raw: bytes) -> Any:

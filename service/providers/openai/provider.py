@@ -14,7 +14,7 @@ from service.providers.openai.request import encode_request
 from service.providers.openai.response import translate_completion
 from service.providers.openai.stream import StreamTranslator
 from service.providers.provider import Identity
-from service.providers.sse import EventTooLargeError, SseDecoder, SseEvent
+from service.providers.sse import SseDecoder, SseEvent, SseTooLongError
 from service.providers.transport import Transport, UpstreamRequest, UpstreamResponse
 
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -74,7 +74,7 @@ class OpenAIChatProvider:
                         yield chunk
         except Unavailable as error:
             raise self._named(_interrupted(error) if has_begun else error)  # noqa: B904 - the same error, or its heir
-        except EventTooLargeError:
+        except SseTooLongError:
             raise self._named(Malformed("An event of the provider's stream is too large.")) from None
         except UpstreamError as error:
             raise self._named(error)  # noqa: B904 - the very same error
@@ -103,7 +103,7 @@ class OpenAIChatProvider:
 
 
 def _interrupted(error: Unavailable) -> Interrupted:
-    return Interrupted("The connection to the provider broke before the answer was complete.", metadata=error.metadata)
+    return Interrupted("The provider broke off before the answer was complete.", metadata=error.metadata)
 
 
 async def _events(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[SseEvent]:

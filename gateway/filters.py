@@ -66,15 +66,16 @@ def lua_source() -> str:
 
 
 def _singular_table() -> str:
-    """The request's parameters that can't be arrays, as a Lua table."""
+    """The request's parameters that can't be arrays (a map is a repeated entry to protobuf), as a Lua table."""
     descriptors = FileDescriptorSet.parse(DESCRIPTORS.read_bytes())
     request = next(message for file in descriptors.file for message in file.message_type if message.name == REQUEST)
-    names = [
+    singular = [
         field.name
         for field in request.field
-        if field.label != FieldDescriptorProtoLabel.REPEATED and field.type_name != ".google.protobuf.Value"
+        if field.type_name != ".google.protobuf.Value"
+        and (field.label != FieldDescriptorProtoLabel.REPEATED or field.type_name.endswith("Entry"))
     ]
-    return "local SINGULAR = {" + ", ".join(f"{name} = true" for name in names) + "}\n"
+    return "local SINGULAR = {" + ", ".join(f"{name} = true" for name in singular) + "}\n"
 
 
 def _filter(name: str, typed_config: Any) -> HttpFilter:

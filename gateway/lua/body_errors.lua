@@ -37,23 +37,6 @@ local function map_of(path)
   return path:match("^([%w_]+)%[%d+%]%.value$") or path
 end
 
--- "path: invalid value V for type T", where V is the body's and T a type, a field or "oneof".
-local function wrong_value(path, rest)
-  local twice = rest:match("^oneof field '[%w_]+' is already set%. Cannot set '([%w_]+)' for type oneof$")
-  if twice then
-    return invalid(child(path, twice), "the parameter is given twice")
-  end
-  local field = rest:match("^Starting an object on a scalar field for type ([%w_]+)$")
-  if field then
-    return invalid(child(path, field), "an object is not expected here")
-  end
-  local kind = EXPECTED[rest:match(" for type ([%w_]+)$")]
-  if kind then
-    path = path:gsub("%[%d+%]$", "") -- in a list of scalars every index is told as 0
-  end
-  return invalid(map_of(path), "expected " .. (kind or "an object"))
-end
-
 -- The first of the request's single-valued parameters that has an array; nil where that is not it.
 -- The transcoder does not name it. SINGULAR comes from the descriptors (filters.py).
 local function parameter_with_array(body)
@@ -81,6 +64,25 @@ local function parameter_with_array(body)
   end
 end
 
+-- "path: invalid value V for type T", where V is the body's and T a type, a field or "oneof".
+local function wrong_value(path, rest, request)
+  local twice = rest:match("^oneof field '[%w_]+' is already set%. Cannot set '([%w_]+)' for type oneof$")
+  if twice then
+    return invalid(child(path, twice), "the parameter is given twice")
+  end
+  local field = rest:match("^Starting an object on a scalar field for type ([%w_]+)$")
+  if field then
+    return invalid(child(path, field), "an object is not expected here")
+  end
+  local kind = EXPECTED[rest:match(" for type ([%w_]+)$")]
+  if kind then
+    path = path:gsub("%[%d+%]$", "") -- in a list of scalars every index is told as 0
+  end
+  -- An array in place of a map is told without a path.
+  local param = path ~= "" and map_of(path) or parameter_with_array(request)
+  return invalid(param, "expected " .. (kind or "an object"))
+end
+
 -- The envelope of an unreadable body. `body` is the one that local_reply_config wrote, `request` the
 -- request's where it is short. Nil where the refusal is about something else.
 local function refused_body(body, request)
@@ -97,7 +99,7 @@ local function refused_body(body, request)
   if path ~= nil and #path <= 256 then
     local value = text:match("^invalid value (.*)$")
     if value then
-      return wrong_value(path, value)
+      return wrong_value(path, value, request or "")
     elseif text:find("^Root element must be a message") then
       return invalid(nil, "the request body has to be a JSON object")
     elseif text:find("^Proto field is not repeating") then

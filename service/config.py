@@ -189,6 +189,8 @@ def _read_file(path: str) -> object:
     except yaml.MarkedYAMLError as error:
         place = f"line {error.problem_mark.line + 1}" if error.problem_mark else "unknown line"
         raise ConfigError(f"{path}: no valid YAML at {place}: {error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # control characters, impossible dates, depth
+        raise ConfigError(f"{path}: no valid YAML: {type(error).__name__}") from None
 
 
 def _convert(value: object, wanted: Any, path: str) -> Any:

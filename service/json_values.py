@@ -15,6 +15,11 @@ from service._gen.parley.v1.json_pb2 import JsonList, JsonObject, JsonValue
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
+_MAX_DEPTH = 30
+"""Objects and arrays within each other. Each takes up to three levels of messages, and protobuf reads
+no more than 100 (Python, Java and C++ alike)."""
+
+
 class InvalidJsonError(ValueError):
     """A message that stands for a JSON value is none; the text says why and quotes nothing."""
 
@@ -59,8 +64,18 @@ def json_object(members: dict[str, Json]) -> JsonObject:
 
     Raises:
         TypeError: A value is none of JSON's types.
+        InvalidJsonError: It is nested more deeply than protobuf's readers go.
+        OverflowError: An integer is beyond the range of doubles.
     """
-    return JsonObject(fields=[JsonObject.Entry(key=key, value=_json_value(item)) for key, item in members.items()])
+    return _json_object(members, _MAX_DEPTH)
+
+
+def _json_object(members: dict[str, Json], depth: int) -> JsonObject:
+    if depth == 0:
+        raise InvalidJsonError(f"is nested more than {_MAX_DEPTH} levels deep")
+    return JsonObject(
+        fields=[JsonObject.Entry(key=key, value=_json_value(item, depth - 1)) for key, item in members.items()]
+    )
 
 
 def _ordered_to_json(value: JsonValue) -> Json:
@@ -81,7 +96,7 @@ def _ordered_to_json(value: JsonValue) -> Json:
             raise InvalidJsonError("has a value without a kind")
 
 
-def _json_value(value: Json) -> JsonValue:
+def _json_value(value: Json, depth: int) -> JsonValue:
     match value:
         case None:
             return JsonValue(null_value=NULL_VALUE)
@@ -92,9 +107,11 @@ def _json_value(value: Json) -> JsonValue:
         case str():
             return JsonValue(string_value=value)
         case list():
-            return JsonValue(list_value=JsonList(values=[_json_value(item) for item in value]))
+            if depth == 0:
+                raise InvalidJsonError(f"is nested more than {_MAX_DEPTH} levels deep")
+            return JsonValue(list_value=JsonList(values=[_json_value(item, depth - 1) for item in value]))
         case dict():
-            return JsonValue(struct_value=json_object(value))
+            return JsonValue(struct_value=_json_object(value, depth))
         case _:
             raise TypeError(f"{type(value).__name__} is no JSON type")
 

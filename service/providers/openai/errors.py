@@ -11,8 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-import msgspec
-
 from service.errors import (
     Auth,
     Interrupted,
@@ -40,7 +38,7 @@ def error_of_answer(provider: str, status: int, body: bytes, header: HeaderLooku
     """The error that an answer with a status other than 200 stands for."""
     try:
         reported = wire.decode_error(body).error
-    except msgspec.DecodeError:
+    except wire.UNREADABLE:
         reported = None
     metadata = {"provider": provider, "upstream_status": str(status)}
     for name in _REQUEST_ID_HEADERS:

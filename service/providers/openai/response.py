@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -23,7 +25,27 @@ def translate_completion(provider: str, body: bytes, identity: Identity) -> pb.C
         Malformed: It is no JSON, has a wrong type somewhere, or no choices.
         UpstreamError: It reports a failure.
     """
-    answer = decode(provider, body)
+    with malformed_if_unreadable(provider):
+        return _completion(provider, wire.decode_completion(body), identity)
+
+
+@contextmanager
+def malformed_if_unreadable(provider: str) -> Iterator[None]:
+    """Make `Malformed` of whatever decoding and building trip over; it quotes nothing of the answer."""
+    try:
+        yield
+    except msgspec.ValidationError as error:
+        message = f"The provider's answer is not as its API says: {error}."
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        message = "The provider's answer is no valid JSON."
+    except (ValueError, OverflowError, RecursionError):
+        message = "The provider's answer holds a number out of range, or is nested too deeply."
+    else:
+        return
+    raise Malformed(message, metadata={"provider": provider})
+
+
+def _completion(provider: str, answer: wire.Completion, identity: Identity) -> pb.ChatCompletion:
     if answer.error:
         raise error_within_answer(provider, answer.error)
     if not answer.choices:
@@ -35,23 +57,12 @@ def translate_completion(provider: str, body: bytes, identity: Identity) -> pb.C
         model=identity.model,
         choices=[_choice(provider, choice, answer.id or identity.id) for choice in answer.choices],
         usage=usage_of(answer),
-        service_tier=answer.service_tier,
-        system_fingerprint=answer.system_fingerprint,
+        service_tier=answer.service_tier or None,
+        system_fingerprint=answer.system_fingerprint or None,
     )
     if answer.moderation is not None:
         completion.moderation.CopyFrom(json_object(answer.moderation))
     return completion
-
-
-def decode(provider: str, data: bytes) -> wire.Completion:
-    """Decode an answer or a chunk; `Malformed` names the path of what is wrong, and quotes nothing."""
-    try:
-        return wire.decode_completion(data)
-    except msgspec.ValidationError as error:
-        message = f"The provider's answer is not as its API says: {error}."
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        message = "The provider's answer is no valid JSON."
-    raise Malformed(message, metadata={"provider": provider})
 
 
 def created_of(answer: wire.Completion) -> int:
@@ -104,7 +115,7 @@ def function_call(function: wire.Function) -> tool_pb2.FunctionCall:
 
 def audio_output(audio: wire.Audio | None) -> pb.AudioOutput | None:
     """The sound; None for an empty placeholder (Snowflake)."""
-    if audio is None or not (audio.id or audio.data or audio.transcript):
+    if audio is None or not (audio.id or audio.data or audio.transcript or audio.expires_at):
         return None
     return pb.AudioOutput(**_present(audio))
 

@@ -8,7 +8,6 @@ usage once, at the end; and never an end without a finish reason.
 
 from __future__ import annotations
 
-import msgspec
 from google.protobuf.struct_pb2 import NULL_VALUE, Value
 
 from service._gen.parley.v1 import chat_completion_pb2 as pb
@@ -20,9 +19,9 @@ from service.providers.openai.errors import error_within_answer
 from service.providers.openai.response import (
     audio_output,
     created_of,
-    decode,
     function_call,
     logprobs_of,
+    malformed_if_unreadable,
     split_content,
     usage_of,
 )
@@ -65,7 +64,10 @@ class StreamTranslator:
             Malformed: It is no JSON, or has a wrong type somewhere.
             UpstreamError: It reports a failure.
         """
-        event = decode(self._provider, data)
+        with malformed_if_unreadable(self._provider):
+            return self._translate(wire.decode_completion(data))
+
+    def _translate(self, event: wire.Completion) -> list[pb.ChatCompletionChunk]:
         if event.error:
             raise error_within_answer(self._provider, event.error)
         if not self._id:
@@ -84,7 +86,7 @@ class StreamTranslator:
         """The error that an event named `error` stands for, whatever its data looks like."""
         try:
             reported = wire.decode_error(data).error
-        except msgspec.DecodeError:
+        except wire.UNREADABLE:
             reported = None
         return error_within_answer(self._provider, reported or wire.Error())
 
@@ -148,17 +150,18 @@ class StreamTranslator:
         state.open_call = index
         is_first = index not in state.started_calls
         state.started_calls.add(index)
-        is_custom = call.custom is not None
+        # Where the type is told, an object of the other kind is an empty placeholder.
+        is_custom = call.type == "custom" or (call.type is None and call.function is None and call.custom is not None)
         translated = tool_pb2.ToolCallDelta(index=index)
         if is_first:
             translated.id = call.id or f"call_{self._id}_{choice_index}_{index}"
             translated.type = "custom" if is_custom else "function"
-        if call.function is not None:
+        if is_custom and call.custom is not None:
+            translated.custom.CopyFrom(tool_pb2.CustomToolCall(name=call.custom.name, input=call.custom.input))
+        elif call.function is not None:
             translated.function.CopyFrom(function_call(call.function))
             if not is_first and not translated.function.name:
                 translated.function.ClearField("name")
-        if call.custom is not None:
-            translated.custom.CopyFrom(tool_pb2.CustomToolCall(name=call.custom.name, input=call.custom.input))
         if call.extra_content is not None:
             translated.extra_content.CopyFrom(json_object(call.extra_content))
         return translated

@@ -179,7 +179,10 @@ class ErrorAnswer(msgspec.Struct):
 
 
 decode_completion = msgspec.json.Decoder(Completion).decode
-"""Decodes an answer or a chunk; raises msgspec.DecodeError (ValidationError with the path)."""
+"""Decodes an answer or a chunk; raises one of `UNREADABLE` (msgspec.ValidationError with the path)."""
 
 decode_error = msgspec.json.Decoder(ErrorAnswer).decode
-"""Decodes the body of a failure; raises msgspec.DecodeError."""
+"""Decodes the body of a failure; raises one of `UNREADABLE`."""
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the two raise for bytes that are not what they should be."""

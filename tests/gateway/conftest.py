@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,18 +10,12 @@ import pytest
 
 from tests.gateway.scratch import Gateway, Scratch, Service, running_gateway, running_service, wait_until_ready
 
-with warnings.catch_warnings():
-    # envoy-data-plane 2.2 declares its validators in a way that pydantic 2.12 deprecates; imported
-    # here once, before any test, so that the warning is not an error.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    importlib.import_module("gateway.bootstrap")
-
 ORIGIN = "https://app.example"
 CONFIG = f"""
 gateway:
   cors_origins: ["{ORIGIN}"]
-  stream_idle_timeout_s: 1.5
 """
+IMPATIENT_CONFIG = "gateway: {stream_idle_timeout_s: 0.5}"
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +33,16 @@ def gateway(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield gateway
         # A Lua error does not fail a request; it leaves the answer as it was.
         assert "[lua]" not in gateway.log_path.read_text()
+
+
+@pytest.fixture
+def impatient(service: Service, tmp_path: Path) -> Iterator[httpx.Client]:
+    """A client of a gateway that gives up on silence soon."""
+    (tmp_path / "parley.yaml").write_text(IMPATIENT_CONFIG)
+    with running_gateway(tmp_path, service.address, PARLEY_CONFIG=str(tmp_path / "parley.yaml")) as gateway:
+        wait_until_ready(gateway)
+        with httpx.Client(base_url=f"http://{gateway.address}", timeout=20) as client:
+            yield client
 
 
 @pytest.fixture

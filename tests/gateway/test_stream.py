@@ -217,7 +217,7 @@ def _changes(read: Any, before: int) -> bool:
     return True
 
 
-def test_a_stream_that_breaks_is_no_clean_end(rest: httpx.Client, script: Scratch) -> None:
+def test_a_stream_that_breaks_is_no_clean_end(impatient: httpx.Client, script: Scratch) -> None:
     """Silence for longer than stream_idle_timeout_s: Envoy cuts the connection."""
 
     async def answer(request: Any, context: Context) -> None:
@@ -225,16 +225,16 @@ def test_a_stream_that_breaks_is_no_clean_end(rest: httpx.Client, script: Scratc
         await asyncio.Event().wait()
 
     script.stream = answer
-    with pytest.raises(httpx.RemoteProtocolError), rest.stream("POST", CHAT, json={"stream": True}) as response:
+    with pytest.raises(httpx.RemoteProtocolError), impatient.stream("POST", CHAT, json={"stream": True}) as response:
         response.read()
 
 
-def test_silence_before_the_answer_is_a_504(rest: httpx.Client, script: Scratch) -> None:
+def test_silence_before_the_answer_is_a_504(impatient: httpx.Client, script: Scratch) -> None:
     async def answer(request: Any, context: Context) -> Any:
         await asyncio.Event().wait()
 
     script.unary = answer
-    response = rest.post(CHAT, json={})
+    response = impatient.post(CHAT, json={})
     assert response.status_code == 504
     assert response.json()["error"] == {
         "message": "The service did not answer in time.",

@@ -1,0 +1,62 @@
+"""Fixtures that all tests share: the scripted provider, and the real parts in front of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.stack import Stack, running
+from tests.support.upstream import FakeUpstream
+
+KEY = "test-key-of-team-a"
+SEED_MODELS = ("claude-3-7-sonnet", "claude-4-5-sonnet", "claude-sonnet-4-5")
+"""The model ids of the API references, as aliases of the embedded model."""
+
+
+def stack_config(upstream: FakeUpstream, **server: Any) -> dict[str, Any]:
+    """A configuration with a scripted provider and one that can't be reached, behind a key."""
+    return {
+        "server": {"grpc_address": "127.0.0.1:0", **server},
+        "auth": {"keys": [{"name": "team-a", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}]},
+        "providers": {
+            "scripted": {"kind": "openai", "base_url": upstream.base_url},
+            "impatient": {"kind": "openai", "base_url": upstream.base_url, "read_timeout_s": 0.7},
+            "dead": {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "connect_timeout_s": 1},
+        },
+        "models": {
+            "echo": {"targets": [{"provider": "scripted", "model": "echo-1"}], "created": 1700000000},
+            "org/echo": {"targets": [{"provider": "scripted", "model": "echo-2"}]},
+            "impatient": {"targets": [{"provider": "impatient", "model": "echo-3"}]},
+            "dead": {"targets": [{"provider": "dead", "model": "dead-1"}]},
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[FakeUpstream]:
+    """A provider that answers as tests tell it."""
+    fake = FakeUpstream()
+    fake.start()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture(scope="session")
+def stack(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The service and Envoy, in front of the scripted provider and of the embedded model."""
+    config = stack_config(upstream)
+    config["providers"]["local"] = {"kind": "embedded", "threads": 1}
+    for name in ("smollm2", *SEED_MODELS):
+        config["models"][name] = {"targets": [{"provider": "local", "model": "smollm2-135m-instruct"}]}
+    with running(config, tmp_path_factory.mktemp("stack")) as started:
+        yield started
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of the test's own."""
+    return tmp_path

@@ -1,0 +1,205 @@
+"""The outermost interceptor: what callers and the log learn, and what they don't."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+
+from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
+from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
+from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
+from service._gen.parley.v1.model_service_pb2 import GetModelRequest, ListModelsRequest
+from service.errors import ParleyError, Reason
+from tests.conftest import KEY
+from tests.support.faces import FACES, Face, ask, grpc_failure, to_proto
+from tests.support.health import health_stub
+from tests.support.in_process import FakeProvider, in_process
+from tests.support.stack import Stack
+
+SECRET = "CANARY-secret-prompt"
+REQUEST = to_proto({"model": "m", "messages": [{"role": "user", "content": SECRET}]})
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def _broken(_request: ChatCompletionRequest) -> ChatCompletion:
+    raise RuntimeError(f"unexpected: {SECRET}")
+
+
+async def _broken_chunks(_request: ChatCompletionRequest) -> AsyncGenerator[ChatCompletionChunk]:
+    chunk = ChatCompletionChunk(id="x")
+    chunk.choices.add(index=0).delta.content = "a"
+    yield chunk
+    raise RuntimeError(f"unexpected: {SECRET}")
+
+
+async def _call(address: str, *, stream: bool) -> grpc.aio.AioRpcError:
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = ChatServiceStub(channel)
+        call = _read_all(stub) if stream else stub.CreateChatCompletion(REQUEST)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        return caught.value
+
+
+async def _read_all(stub: Any) -> None:
+    async for _ in stub.StreamChatCompletion(REQUEST):
+        pass
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_unexpected_exception_shows_an_id_and_nothing_of_its_text(
+    caplog: pytest.LogCaptureFixture,
+    stream: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    provider = FakeProvider(answer=_broken, chunks=_broken_chunks)
+    with caplog.at_level(logging.ERROR):
+        async with in_process({"m": provider}) as service:
+            error = await _call(service.address, stream=stream)
+            (line,) = service.calls()
+
+    assert error.code() == grpc.StatusCode.INTERNAL
+    assert line["request_id"] in (error.details() or "")
+    assert SECRET not in str(error)
+    assert (line["status"], line["reason"]) == ("INTERNAL", "INTERNAL")
+    assert line["request_id"] in caplog.text
+    assert "RuntimeError" in caplog.text
+    assert "_broken" in caplog.text, "the log tells where it happened"
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("reason", Reason)
+async def test_every_reason_reaches_grpc_callers_trailers_only(reason: Reason) -> None:
+    def fail(_request: ChatCompletionRequest) -> ChatCompletion:
+        raise ParleyError(reason, "What happened.", param="model", metadata={"provider": "p"})
+
+    async with in_process({"m": FakeProvider(answer=fail)}) as service:
+        error = await _call(service.address, stream=False)
+
+    assert not error.initial_metadata()
+    failure = grpc_failure(error)
+    assert (failure.message, failure.param) == ("What happened.", "model")
+
+
+async def test_a_cancellation_is_logged_and_not_swallowed() -> None:
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def chunks(_request: ChatCompletionRequest) -> AsyncGenerator[ChatCompletionChunk]:
+        try:
+            started.set()
+            await asyncio.Event().wait()
+            yield ChatCompletionChunk()
+        finally:
+            ended.set()
+
+    async with in_process({"m": FakeProvider(chunks=chunks)}) as service:
+        async with grpc.aio.insecure_channel(service.address) as channel:
+            call = ChatServiceStub(channel).StreamChatCompletion(REQUEST)
+            await started.wait()
+            call.cancel()
+            async with asyncio.timeout(5):
+                await ended.wait()
+                await service.in_flight.wait_idle()
+
+        assert [line["status"] for line in service.calls()] == ["CANCELLED"]
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_callers_request_id_is_kept_or_one_is_made(
+    stack: Stack,
+    face: Face,
+    stream: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    body = {"model": "echo", "stream": stream, "messages": [{"role": "user", "content": "x"}]}
+    made = ask(stack, face, body).metadata["x-request-id"]
+
+    assert UUID.fullmatch(made)
+    assert stack.calls(made)[0]["status"] == "OK"
+
+
+@pytest.mark.parametrize("sent", ["my-id-1", "with space", "x" * 129, "naïve"])
+async def test_a_request_id_that_no_log_should_hold_is_replaced(sent: str) -> None:
+    provider = FakeProvider(answer=lambda _: ChatCompletion(choices=[{"index": 0}]))  # type: ignore[list-item]
+    async with in_process({"m": provider}) as service, grpc.aio.insecure_channel(service.address) as channel:
+        call = ChatServiceStub(channel).CreateChatCompletion(
+            REQUEST, metadata=(("x-request-id", sent.encode("ascii", "ignore").decode()),)
+        )
+        await call
+        returned = dict(await call.initial_metadata())["x-request-id"]
+        (line,) = service.calls()
+
+    assert line["request_id"] == returned
+    assert (returned == sent) == (sent == "my-id-1") or sent == "naïve"
+
+
+def test_the_access_log_holds_neither_prompt_nor_answer_nor_key(stack: Stack) -> None:
+    body = {
+        "model": "echo",
+        "stream": True,
+        "messages": [{"role": "user", "content": SECRET}],
+        "user": "user-" + SECRET,
+    }
+    outcome = ask(stack, "rest", body)
+    failed = ask(stack, "rest", body | {"temperature": 5})
+    assert outcome.text() == SECRET
+    assert failed.failure is not None
+    (line,) = stack.calls(outcome.metadata["x-request-id"])
+    stack.calls(failed.metadata["x-request-id"])
+
+    assert line.keys() >= {"time", "method", "model", "provider", "status", "duration_ms", "ttft_ms"}
+    assert (line["key"], line["model"], line["provider"]) == ("team-a", "echo", "scripted")
+    assert (line["status"], line["tokens_in"], line["tokens_out"], line["finish_reason"]) == ("OK", 7, 5, "stop")
+    assert 0 <= line["ttft_ms"] <= line["duration_ms"]
+    assert stack.gateway is not None
+    logs = "".join(stack.service.lines + stack.gateway.lines)
+    assert SECRET not in logs
+    assert KEY not in logs
+
+
+async def test_health_is_not_wrapped_and_not_logged() -> None:
+    async with in_process({"m": FakeProvider()}) as service, grpc.aio.insecure_channel(service.address) as channel:
+        await health_stub(channel).Check(HealthCheckRequest())
+
+        assert service.calls() == []
+
+
+async def test_an_unknown_method_is_unimplemented() -> None:
+    async with in_process({"m": FakeProvider()}) as service, grpc.aio.insecure_channel(service.address) as channel:
+        call: Any = channel.unary_unary("/parley.v1.ChatService/NoSuchMethod")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(b"")
+
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_models_are_listed_and_found_on_both_faces(stack: Stack) -> None:
+    metadata = (("x-api-key", KEY),)
+    expected = {"id": "org/echo", "object": "model", "created": 0, "owned_by": "scripted"}
+    with httpx.Client(base_url=stack.url, headers={"x-api-key": KEY}) as client, stack.models() as stub:
+        for prefix in ("/v1", "/api/v1"):
+            listed = client.get(f"{prefix}/models").json()
+            assert listed["object"] == "list"
+            assert expected in listed["data"]
+            for name in ("org/echo", "org%2Fecho"):
+                assert client.get(f"{prefix}/models/{name}").json() == expected
+        assert [model.id for model in stub.ListModels(ListModelsRequest(), metadata=metadata).data] == [
+            model["id"] for model in listed["data"]
+        ]
+        assert stub.GetModel(GetModelRequest(model="org/echo"), metadata=metadata).owned_by == "scripted"
+        missing = client.get("/v1/models/nope")
+        assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.GetModel(GetModelRequest(model="nope"), metadata=metadata)
+        assert grpc_failure(caught.value).message == missing.json()["error"]["message"]
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.ListModels(ListModelsRequest())
+        assert grpc_failure(caught.value).code == "invalid_api_key"
+        assert httpx.get(f"{stack.url}/v1/models").status_code == 401

@@ -1,0 +1,75 @@
+"""The service's own server in the test's event loop, in front of providers that the test writes."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from service import config
+from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
+from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
+from service.providers.provider import Identity, Provider
+from service.routing import Model, Router, Target
+from service.rpc.access_log import AccessLog
+from service.rpc.auth import Keys
+from service.rpc.chat import ChatServicer
+from service.rpc.guard import Guard
+from service.rpc.in_flight import InFlight
+from service.rpc.models import ModelServicer
+from service.server import Health, Server
+
+
+@dataclass
+class FakeProvider:
+    """A provider that answers as the test says."""
+
+    answer: Callable[[ChatCompletionRequest], ChatCompletion] | None = None
+    chunks: Callable[[ChatCompletionRequest], AsyncGenerator[ChatCompletionChunk]] | None = None
+    name: str = "fake"
+    asked: list[ChatCompletionRequest] = field(default_factory=list)
+
+    async def complete(self, request: ChatCompletionRequest, model: str, identity: Identity) -> ChatCompletion:
+        self.asked.append(request)
+        assert self.answer is not None
+        return self.answer(request)
+
+    def stream(
+        self, request: ChatCompletionRequest, model: str, identity: Identity
+    ) -> AsyncGenerator[ChatCompletionChunk]:
+        self.asked.append(request)
+        assert self.chunks is not None
+        return self.chunks(request)
+
+
+@dataclass
+class InProcess:
+    """The running server."""
+
+    address: str
+    log: io.BytesIO
+    in_flight: InFlight
+
+    def calls(self) -> list[dict[str, Any]]:
+        """The access log's lines."""
+        return [json.loads(line) for line in self.log.getvalue().splitlines()]
+
+
+@asynccontextmanager
+async def in_process(
+    providers: Mapping[str, Provider], *, sse_keepalive_s: float = 15.0, server: config.Server | None = None
+) -> AsyncIterator[InProcess]:
+    """Serve models named like the providers, without keys, until the block is left."""
+    settings = server or config.Server(grpc_address="127.0.0.1:0", drain_grace_s=1.0)
+    in_flight, health, log = InFlight(), Health(), io.BytesIO()
+    router = Router({name: Model(name, Target(name, name), 0) for name in providers})
+    running = Server(settings, Guard(Keys([]), AccessLog(log), in_flight), in_flight, health)
+    await health.set_serving(is_serving=True)
+    addresses = await running.start(ChatServicer(router, providers, sse_keepalive_s), ModelServicer(router))
+    try:
+        yield InProcess(addresses["grpc"], log, in_flight)
+    finally:
+        await running.drain()

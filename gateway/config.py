@@ -18,6 +18,7 @@ import msgspec
 import yaml
 
 DEFAULT_GRPC_ADDRESS = "127.0.0.1:50051"
+DEFAULT_MODEL = "smollm2"
 DEFAULT_ADMIN_ADDRESS = "127.0.0.1:9901"
 PORT_MAX = 65535
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what to call when the service binds all
@@ -49,8 +50,8 @@ class GatewaySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     http_address: str = "127.0.0.1:8080"
     cors_origins: tuple[str, ...] = ()
-    # 256 MiB bounds what one request can make Envoy hold; the default is what OpenAI's images need.
-    max_body_mib: Annotated[int, msgspec.Meta(ge=1, le=256)] = 32
+    # Images in base64 need much; the service takes gRPC messages that hold no more.
+    max_body_mib: Annotated[int, msgspec.Meta(ge=1, le=32)] = 32
     tls: ListenerTls | None = None
     upstream_tls: UpstreamTls | None = None
     stream_idle_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 900
@@ -76,6 +77,7 @@ class Document(msgspec.Struct, frozen=True):
     gateway: GatewaySection | None = None
     server: ServerSection | None = None
     auth: AuthSection | None = None
+    models: dict[str, object] = {}
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ class Config:
     admin: Endpoint
     upstream: Endpoint
     has_keys: bool
+    first_model: str = DEFAULT_MODEL
+    """A model to show to new users."""
     admin_address_path: str | None = None
 
 
@@ -140,6 +144,7 @@ def load_config(environ: Mapping[str, str] | None = None) -> Config:
         admin=admin,
         upstream=upstream,
         has_keys=bool(auth.keys),
+        first_model=next(iter(document.models), DEFAULT_MODEL),
         admin_address_path=env.get("PARLEY_ENVOY_ADMIN_ADDRESS_PATH") or None,
     )
     _check_exposure(config, allow_open=auth.allow_open)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import json
+import shlex
 import ssl
 import sys
 import time
@@ -11,7 +13,7 @@ from gateway.config import WILDCARDS, Config, Endpoint
 
 PATIENCE_S = 120
 POLL_S = 0.3
-BODY = '{"model":"smollm2","messages":[{"role":"user","content":"What is the capital of France?"}]}'
+MESSAGES = '[{"role":"user","content":"What is the capital of France?"}]'
 
 
 def hint(config: Config) -> int:
@@ -35,7 +37,9 @@ def curl_line(config: Config, address: Endpoint) -> str:
     if config.gateway.tls is not None and config.gateway.tls.client_ca_file is not None:
         certificates += " --cert CERT_FILE --key KEY_FILE"
     url = f"{scheme}://{address}/v1/chat/completions"
-    return f"curl {url}{certificates}{key} -H 'content-type: application/json' -d '{BODY}'"
+    model = json.dumps(config.first_model)
+    body = shlex.quote(f'{{"model":{model},"messages":{MESSAGES}}}')
+    return f"curl {url}{certificates}{key} -H 'content-type: application/json' -d {body}"
 
 
 def _wait_until_ready(address: Endpoint, *, tls: bool) -> bool:

@@ -163,6 +163,8 @@ def load_config(environ: Mapping[str, str] = os.environ) -> Config:
         ConfigError: Something is missing or wrong; the message names its path.
     """
     raw = _read_file(environ["PARLEY_CONFIG"]) if environ.get("PARLEY_CONFIG") else _EMBEDDED_DEFAULT
+    if isinstance(raw, dict):  # a section may be empty
+        raw = {name: section for name, section in raw.items() if section is not None}
     file: _File = _convert(raw, _File, "")
     server = file.server
     if address := environ.get("PARLEY_GRPC_ADDRESS"):

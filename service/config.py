@@ -181,13 +181,24 @@ def load_config(environ: Mapping[str, str] = os.environ) -> Config:
     return config
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that occurs twice in one mapping, of which YAML would drop the first in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's signature
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} occurs twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_file(path: str) -> object:
     try:
         text = Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"PARLEY_CONFIG: {path} can't be read: {error}") from error
     try:
-        return yaml.safe_load(text) or {}
+        return yaml.load(text, _Loader) or {}  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         place = f"line {error.problem_mark.line + 1}" if error.problem_mark else "unknown line"
         raise ConfigError(f"{path}: no valid YAML at {place}: {error.problem}") from None

@@ -106,7 +106,7 @@ def trailing_metadata(error: ParleyError) -> Metadata:
         metadata.append(("x-should-retry", "true" if row.should_retry else "false"))
     if (seconds := _retry_after_s(error)) is not None:
         metadata.append(("retry-after", str(math.ceil(seconds))))
-        metadata.append(("retry-after-ms", str(math.ceil(seconds * 1000))))
+        metadata.append(("retry-after-ms", str(_milliseconds(seconds))))
     return tuple(metadata)
 
 
@@ -128,7 +128,7 @@ def _status(error: ParleyError, row: Row) -> Status:
         details.append(BadRequest(field_violations=[violation]))
     if (seconds := _retry_after_s(error)) is not None:
         retry = RetryInfo()
-        retry.retry_delay.FromMilliseconds(math.ceil(seconds * 1000))
+        retry.retry_delay.FromMilliseconds(_milliseconds(seconds))
         details.append(retry)
     return Status(code=row.code.value[0], message=error.message, details=[_packed(detail) for detail in details])
 
@@ -141,6 +141,11 @@ def _packed(message: Message) -> AnyMessage:
 
 def _retry_after_s(error: ParleyError) -> float | None:
     return error.retry_after_s if isinstance(error, RateLimited) else None
+
+
+def _milliseconds(seconds: float) -> int:
+    """Rounded up, but not for what binary fractions add."""
+    return math.ceil(round(seconds * 1000, 3))
 
 
 def _header_value(text: str) -> str:

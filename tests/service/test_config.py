@@ -178,7 +178,6 @@ WRONG_VALUES = [
     ("- a", "the file: Expected `object`, got `array`"),
     ("text", "the file: Expected `object`, got `str`"),
     ({**LEAST, "server": []}, "server: Expected `object`, got `array`"),
-    ({**LEAST, "server": None}, "server: Expected `object`, got `null`"),
     ({**LEAST, "server": {"grpc_address": 50051}}, "server.grpc_address: Expected `str`, got `int`"),
     ({**LEAST, "server": {"drain_grace_s": 0}}, "server.drain_grace_s: Expected `float` > 0.0"),
     ({**LEAST, "server": {"drain_grace_s": -1.5}}, "server.drain_grace_s: Expected `float` > 0.0"),
@@ -291,6 +290,7 @@ def test_what_is_wrong_is_told_by_its_path(load: Load, content: object, message:
         ("server:\n\ttls: null\n", "line 2: "),
         ("a: !python/object:os.system x", "line 1: "),
         ("a: *b", "line 1: "),
+        ("models: {a: 1}\nmodels: {b: 2}", "line 1: 'models' occurs twice"),
     ],
 )
 def test_broken_yaml_is_told_by_its_line(load: Load, tmp_path: Path, content: str, place: str) -> None:
@@ -495,3 +495,7 @@ def test_only_this_machine_reaches_a_loopback_address(address: str) -> None:
 )
 def test_others_reach_any_other_address(address: str) -> None:
     assert not is_loopback(address)
+
+
+def test_a_section_may_be_empty(load: Load) -> None:
+    assert load({**LEAST, "server": None, "auth": None}).server == Server()

@@ -169,3 +169,29 @@ def test_what_is_no_json_type_is_refused_by_its_type(alien: Any) -> None:
         json_object({"a": [alien]})
 
     assert str(raised.value) == f"{type(alien).__name__} is no JSON type"
+
+
+def nested(levels: int, *, of_lists: bool) -> dict[str, Any]:
+    """An object with `levels` of objects or arrays, itself included."""
+    inner: Any = [] if of_lists else {}
+    for _ in range(levels - 2):
+        inner = [inner] if of_lists else {"a": inner}
+    return {"a": inner}
+
+
+@pytest.mark.parametrize("of_lists", [True, False], ids=["arrays", "objects"])
+def test_objects_are_made_as_deep_as_protobuf_reads_them_and_no_deeper(*, of_lists: bool) -> None:
+    deepest = nested(30, of_lists=of_lists)
+    assert object_to_json(JsonObject.FromString(json_object(deepest).SerializeToString())) == deepest
+
+    with pytest.raises(InvalidJsonError) as raised:
+        json_object(nested(31, of_lists=of_lists))
+
+    assert str(raised.value) == "is nested more than 30 levels deep"
+
+
+def test_an_integer_beyond_doubles_is_refused() -> None:
+    assert object_to_json(json_object({"a": 10**308})) == {"a": int(1e308)}
+
+    with pytest.raises(OverflowError):
+        json_object({"a": 10**309})

@@ -641,15 +641,35 @@ def test_an_answer_beyond_all_limits_is_malformed(body: bytes) -> None:
     assert raised.value.metadata == {"provider": "acme"}
 
 
-def test_a_free_form_object_may_be_as_deep_as_callers_can_decode() -> None:
-    moderation: dict[str, Any] = {}
-    for _ in range(30):
-        moderation = {"a": moderation}
+def nested(levels: int) -> dict[str, Any]:
+    """Objects within each other, `levels` of them."""
+    inner: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        inner = {"a": inner}
+    return inner
 
-    completion = translate(answered(TEXT) | {"moderation": moderation})
+
+def test_free_form_objects_of_30_levels_can_be_decoded_wherever_they_stand() -> None:
+    call = {"id": "c", "function": {"name": "f"}, "extra_content": nested(30)}
+    message = {"annotations": [nested(30)], "reasoning_details": [nested(30)], "tool_calls": [call]}
+
+    completion = translate(answered(message, content_filter_results=nested(30)) | {"moderation": nested(30)})
 
     arrived = ChatCompletion.FromString(completion.SerializeToString())
-    assert object_to_json(arrived.moderation) == moderation
+    (choice,) = arrived.choices
+    objects = [
+        arrived.moderation,
+        choice.content_filter_results,
+        choice.message.annotations[0],
+        choice.message.reasoning_details[0],
+        choice.message.tool_calls[0].extra_content,
+    ]
+    assert [object_to_json(item) for item in objects] == [nested(30)] * 5
+
+
+def test_a_free_form_object_of_31_levels_is_malformed() -> None:
+    with pytest.raises(Malformed):
+        translate(answered(TEXT) | {"moderation": nested(31)})
 
 
 @pytest.mark.parametrize(

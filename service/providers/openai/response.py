@@ -113,6 +113,11 @@ def function_call(function: wire.Function) -> tool_pb2.FunctionCall:
     return tool_pb2.FunctionCall(name=function.name, arguments=arguments)
 
 
+def is_custom(call: wire.ToolCall) -> bool:
+    """Whether it calls a free-text tool. Where the type is told, an object of the other kind is a placeholder."""
+    return call.type == "custom" or (call.type is None and call.function is None and call.custom is not None)
+
+
 def audio_output(audio: wire.Audio | None) -> pb.AudioOutput | None:
     """The sound; None for an empty placeholder (Snowflake)."""
     if audio is None or not (audio.id or audio.data or audio.transcript or audio.expires_at):
@@ -164,7 +169,7 @@ def _message(message: wire.Message, id_stem: str) -> pb.AssistantMessage:
 
 
 def _tool_call(call: wire.ToolCall, made_id: str) -> tool_pb2.ToolCall:
-    custom = call.custom if call.type == "custom" else None
+    custom = call.custom if is_custom(call) else None
     translated = tool_pb2.ToolCall(
         id=call.id or made_id,
         type="custom" if custom else "function",

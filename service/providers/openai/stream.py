@@ -20,6 +20,7 @@ from service.providers.openai.response import (
     audio_output,
     created_of,
     function_call,
+    is_custom,
     logprobs_of,
     malformed_if_unreadable,
     split_content,
@@ -123,9 +124,10 @@ class StreamTranslator:
             state.finished = True
             last = self._choice_chunk(choice.index, pb.Delta())
             last.choices[0].finish_reason.string_value = choice.finish_reason
-            if choice.content_filter_results is not None:
-                last.choices[0].content_filter_results.CopyFrom(json_object(choice.content_filter_results))
             chunks.append(last)
+        if choice.content_filter_results:
+            chunks = chunks or [self._choice_chunk(choice.index, pb.Delta())]
+            chunks[-1].choices[0].content_filter_results.CopyFrom(json_object(choice.content_filter_results))
         return chunks
 
     def _delta(self, delta: wire.Message, state: _ChoiceState, choice_index: int) -> pb.Delta:
@@ -145,18 +147,16 @@ class StreamTranslator:
     def _tool_call(self, call: wire.ToolCall, state: _ChoiceState, choice_index: int) -> tool_pb2.ToolCallDelta:
         index = call.index
         if index is None:
-            begins = call.id is not None or bool(call.function and call.function.name)
+            begins = bool(call.id) or bool(call.function and call.function.name)
             index = state.open_call + 1 if begins or state.open_call < 0 else state.open_call
         state.open_call = index
         is_first = index not in state.started_calls
         state.started_calls.add(index)
-        # Where the type is told, an object of the other kind is an empty placeholder.
-        is_custom = call.type == "custom" or (call.type is None and call.function is None and call.custom is not None)
         translated = tool_pb2.ToolCallDelta(index=index)
         if is_first:
             translated.id = call.id or f"call_{self._id}_{choice_index}_{index}"
-            translated.type = "custom" if is_custom else "function"
-        if is_custom and call.custom is not None:
+            translated.type = "custom" if is_custom(call) else "function"
+        if is_custom(call) and call.custom is not None:
             translated.custom.CopyFrom(tool_pb2.CustomToolCall(name=call.custom.name, input=call.custom.input))
         elif call.function is not None:
             translated.function.CopyFrom(function_call(call.function))

@@ -1,0 +1,136 @@
+"""The README, the example configuration and the example client say what is so."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc_testing
+import msgspec
+import pytest
+import yaml
+
+from examples.grpc_client import ask
+from gateway.config import GatewaySection
+from gateway.config import load_config as load_gateway_config
+from service import config
+from service._gen.parley.v1 import chat_service_pb2
+from service._gen.parley.v1.chat_completion_pb2 import ChatCompletionChunk
+from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
+from service.rpc.status import TABLE
+from tests.conftest import KEY
+from tests.support.stack import ROOT, Stack
+
+README = (ROOT / "README.md").read_text("utf-8")
+EXAMPLE = ROOT / "examples" / "parley.yaml"
+
+
+def test_the_error_table_is_the_services() -> None:
+    rows = re.findall(r"^\| ([A-Z_]+) \| ([A-Z_]+) \| (\d+) \| (\w+) \| (\w+) \|$", README, re.MULTILINE)
+
+    assert [tuple(row) for row in rows] == [
+        (reason.value, row.code.name, str(row.http_status), row.type, row.error_code) for reason, row in TABLE.items()
+    ]
+
+
+SECTIONS: dict[str, Any] = {
+    "server": config.Server,
+    "gateway": GatewaySection,
+    "auth": config.Auth,
+}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_configuration_table_has_every_key_with_its_default(section: str) -> None:
+    rows = dict(re.findall(rf"^\| `{section}\.(\w+)` \| ([^|]+) \|", README, re.MULTILINE))
+    fields = msgspec.structs.fields(SECTIONS[section])
+
+    assert set(rows) == {field.name for field in fields}
+    for field in fields:
+        if isinstance(field.default, str | int | float) and not isinstance(field.default, bool):
+            assert rows[field.name].strip().strip("`") in {str(field.default), str(field.default).removesuffix(".0")}
+
+
+@pytest.mark.parametrize("kind", [config.OpenAIProvider, config.EmbeddedProvider])
+def test_the_configuration_table_has_every_key_of_a_provider(kind: Any) -> None:
+    for field in msgspec.structs.fields(kind):
+        if field.name != "api_key":
+            assert f"`….{field.name}`" in README
+
+
+def test_the_example_configuration_is_taken_by_both_parts(tmp_path: Path) -> None:
+    key = tmp_path / "groq"
+    key.write_text("sk-groq")
+    file = tmp_path / "parley.yaml"
+    file.write_text(EXAMPLE.read_text("utf-8").replace("/run/secrets/groq", str(key)))
+    environ = {"PARLEY_CONFIG": str(file), "OPENAI_API_KEY": "sk-openai"}
+
+    service = config.load_config(environ)
+    gateway = load_gateway_config(environ)
+
+    assert list(service.models) == ["smollm2", "gpt-4o", "openai/gpt-oss-120b"]
+    assert service.auth.keys[0].sha256 == hashlib.sha256(b"change-me").hexdigest()
+    assert (gateway.has_keys, gateway.first_model) == (True, "smollm2")
+    assert set(yaml.safe_load(file.read_text())) == {"server", "gateway", "auth", "providers", "models"}
+
+
+def test_the_example_client_prints_what_a_fake_channel_sends(capsys: pytest.CaptureFixture[str]) -> None:
+    service = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"]
+    channel = grpc_testing.channel([service], grpc_testing.strict_fake_time(0))
+    chunks = [ChatCompletionChunk(id="x") for _ in range(3)]
+    for chunk, text in zip(chunks, ("Paris", " it", " is."), strict=True):
+        chunk.choices.add(index=0).delta.content = text
+
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, ChatServiceStub(channel), "Which?", (("x-api-key", "k"),))
+        metadata, request, call = channel.take_unary_stream(service.methods_by_name["StreamChatCompletion"])
+        call.send_initial_metadata(())
+        for chunk in chunks:
+            call.send_response(chunk)
+        call.terminate((), grpc.StatusCode.OK, "")
+
+        assert answer.result(10) == "Paris it is."
+    assert ("x-api-key", "k") in metadata
+    assert request.messages[0].content.string_value == "Which?"
+    assert capsys.readouterr().out == "Paris it is.\n"
+
+
+def test_the_example_client_runs_as_the_readme_says(stack: Stack) -> None:
+    command = [sys.executable, "examples/grpc_client.py", stack.grpc_address, KEY]
+    done = subprocess.run(
+        command, cwd=ROOT, env={"PYTHONPATH": "."}, capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert "Paris" in done.stdout
+    assert f"{command[1]}\n" in README
+
+
+def test_the_example_client_tells_of_a_failure(stack: Stack) -> None:
+    command = [sys.executable, "examples/grpc_client.py", stack.grpc_address, "wrong"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={"PYTHONPATH": "."}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (1, "UNAUTHENTICATED: The API key is not known here.\n")
+
+
+def test_stubs_are_made_as_the_readme_says(tmp_path: Path) -> None:
+    line = next(line for line in README.splitlines() if "grpc_tools.protoc" in line)
+    arguments = line.removeprefix("python ").replace("=.", f"={tmp_path}").split()
+    protos = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "protos").glob("parley/v1/*.proto"))
+    subprocess.run([sys.executable, *arguments[:-1], *protos], cwd=ROOT, check=True, timeout=60)
+
+    assert (tmp_path / "parley/v1/chat_service_pb2_grpc.py").exists()
+
+
+def test_links_lead_somewhere() -> None:
+    for name in ("README.md", "docs/rest.md"):
+        text = (ROOT / name).read_text("utf-8")
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+            assert (ROOT / name).parent.joinpath(target).exists(), target

@@ -43,4 +43,4 @@ lock: $(STAMP)
 	    $$([ $$part = dev ] || echo "-c dev.txt") $$part.in -o $$part.txt || exit 1; done
 
 clean:
-	rm -rf $(VENV) .run node_modules tests/rest/node_modules
+	rm -rf $(VENV) .run tests/rest/node/node_modules

@@ -49,7 +49,7 @@ def upstream() -> Iterator[FakeUpstream]:
 def stack(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The service and Envoy, in front of the scripted provider and of the embedded model."""
     config = stack_config(upstream)
-    config["providers"]["local"] = {"kind": "embedded", "threads": 1}
+    config["providers"]["local"] = {"kind": "embedded", "threads": 1, "context_tokens": 1024}
     for name in ("smollm2", *SEED_MODELS):
         config["models"][name] = {"targets": [{"provider": "local", "model": "smollm2-135m-instruct"}]}
     with running(config, tmp_path_factory.mktemp("stack")) as started:

@@ -91,7 +91,7 @@ def test_a_whole_file_is_read(load: Load, tmp_path: Path) -> None:
                 "drain_grace_s": 5,
                 "sse_keepalive_s": 0.5,
                 "tls": {"cert_file": "c.pem", "key_file": "k.pem", "client_ca_file": "ca.pem"},
-                "transport": "httpx",
+                "transport": "pyreqwest",
             },
             "gateway": {"http_address": "127.0.0.1:8080", "cors_origins": []},
             "auth": {"allow_open": False, "keys": [{"name": "team-a", "sha256": SHA}]},
@@ -124,7 +124,7 @@ def test_a_whole_file_is_read(load: Load, tmp_path: Path) -> None:
             drain_grace_s=5,
             sse_keepalive_s=0.5,
             tls=Tls(cert_file="c.pem", key_file="k.pem", client_ca_file="ca.pem"),
-            transport="httpx",
+            transport="pyreqwest",
         ),
         auth=Auth(keys=[Key(name="team-a", sha256=SHA)]),
         providers={

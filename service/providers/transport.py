@@ -11,6 +11,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+USER_AGENT = "parley/0.1.0"
+"""What transports call themselves, with the version of pyproject.toml."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
@@ -71,12 +74,17 @@ class Transport(Protocol):
 
         Redirects are not followed. Leaving the context, also by an exception or by cancellation,
         before the body was read to its end closes the connection at once, so that the provider
-        stops working; otherwise the connection goes back to the pool.
+        stops working; otherwise the connection goes back to the pool. Cancelling before the head closes
+        it as well. (Not with pyreqwest: there the request goes on until its body begins or
+        `Timeouts.read_s` passes.)
+
+        Nothing is sent twice. A request that meets a kept connection's end is `Unavailable`.
 
         Raises:
             Unavailable: No connection, or it broke before the answer's head.
             Timeout: One of `Timeouts` passed.
             Malformed: What came is no HTTP.
+            ConfigError: The URL or a header can't be sent.
         """
 
     async def aclose(self) -> None:

@@ -20,7 +20,7 @@ from service.providers.embedded.supervisor import EmbeddedModel
 from service.providers.openai.provider import OpenAIChatProvider
 from service.providers.provider import Provider
 from service.providers.transport import Timeouts
-from service.providers.transport_choice import open_transport
+from service.providers.transport_aiohttp import AiohttpTransport
 from service.routing import Model, Router, Target
 from service.rpc.access_log import AccessLog
 from service.rpc.auth import Keys
@@ -73,9 +73,9 @@ async def _serve(settings: config.Config, stopping: asyncio.Event, stack: AsyncE
             if isinstance(section, config.EmbeddedProvider):
                 model = _embedded_model(name, section, readiness)
                 background.append(group.create_task(model.run()))
-                providers[name] = _embedded_provider(name, section, settings, model, stack)
+                providers[name] = _embedded_provider(name, section, model, stack)
             else:
-                providers[name] = _openai_provider(name, section, settings, stack)
+                providers[name] = _openai_provider(name, section, stack)
         router = _router(settings.models)
         keys = Keys((key.name, key.sha256) for key in settings.auth.keys)
         server = Server(settings.server, Guard(keys, AccessLog(), in_flight), in_flight, health)
@@ -127,9 +127,9 @@ def _embedded_model(name: str, section: config.EmbeddedProvider, readiness: _Rea
 
 
 def _embedded_provider(
-    name: str, section: config.EmbeddedProvider, settings: config.Config, model: EmbeddedModel, stack: AsyncExitStack
+    name: str, section: config.EmbeddedProvider, model: EmbeddedModel, stack: AsyncExitStack
 ) -> Provider:
-    transport = open_transport(settings.server.transport, Timeouts(read_s=section.read_timeout_s))
+    transport = AiohttpTransport(Timeouts(read_s=section.read_timeout_s))
     stack.push_async_callback(transport.aclose)
 
     def endpoint() -> tuple[str, Mapping[str, str]]:
@@ -139,13 +139,9 @@ def _embedded_provider(
     return OpenAIChatProvider(name, endpoint, transport)
 
 
-def _openai_provider(
-    name: str, section: config.OpenAIProvider, settings: config.Config, stack: AsyncExitStack
-) -> Provider:
+def _openai_provider(name: str, section: config.OpenAIProvider, stack: AsyncExitStack) -> Provider:
     timeouts = Timeouts(connect_s=section.connect_timeout_s, read_s=section.read_timeout_s)
-    transport = open_transport(
-        settings.server.transport, timeouts, ca_file=Path(section.ca_file) if section.ca_file else None
-    )
+    transport = AiohttpTransport(timeouts, ca_file=Path(section.ca_file) if section.ca_file else None)
     stack.push_async_callback(transport.aclose)
     headers = {header.lower(): value for header, value in section.headers.items()}
     if section.api_key is not None:

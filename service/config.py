@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -62,10 +62,6 @@ class Server(Section, frozen=True):
     sse_keepalive_s: Seconds = 15.0
     """After how much silence a REST stream is sent a comment."""
     tls: Tls | None = None
-    transport: Literal["aiohttp", "pyreqwest"] = "aiohttp"
-    """The HTTP client towards providers. pyreqwest, to be installed besides, takes half the CPU time
-    per unary request; but where a caller goes away before the answer's head, it leaves the provider
-    working until its body begins or `read_timeout_s` passes."""
 
 
 class Key(Section, frozen=True):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 USER_AGENT = "parley/0.1.0"
-"""What transports call themselves, with the version of pyproject.toml."""
+"""What the transport calls itself, with the version of pyproject.toml."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,7 @@ class Transport(Protocol):
         Redirects are not followed. Leaving the context, also by an exception or by cancellation,
         before the body was read to its end closes the connection at once, so that the provider
         stops working; otherwise the connection goes back to the pool. Cancelling before the head closes
-        it as well. (Not with pyreqwest: there the request goes on until its body begins or
-        `Timeouts.read_s` passes.)
+        it as well.
 
         Nothing is sent twice. A request that meets a kept connection's end is `Unavailable`.
 

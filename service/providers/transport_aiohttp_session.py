@@ -1,6 +1,6 @@
 """What makes aiohttp keep the promises of the transport seam.
 
-Left to itself, aiohttp 3.14.5 breaks these; each is held by a test of `tests/service/test_transport.py`:
+Left to itself, aiohttp 3.14.5 breaks these; each is held by a test of `tests/service/test_transport*.py`:
 
 - A connection that is closed sends first what it has buffered, and stays open for as long as the
   provider takes to read it.
@@ -19,6 +19,7 @@ from __future__ import annotations
 import functools
 import ssl
 from http.cookies import BaseCookie, SimpleCookie
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -27,11 +28,12 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
+from service.errors import ConfigError
 from service.providers.transport import USER_AGENT, Timeouts
 
 _READ_BYTES = 131072
 """Reading pauses when twice as much waits for the reader; 270 kB were measured."""
-_IDLE_S = 90.0  # as pyreqwest keeps an unused connection
+_IDLE_S = 90.0  # where the provider closes an unused connection sooner, that is noticed
 _DNS_S = 30
 
 
@@ -45,6 +47,21 @@ def open_session(timeouts: Timeouts, trusted: ssl.SSLContext | None) -> aiohttp.
         auto_decompress=False,  # `transport_gzip` does it
         read_bufsize=_READ_BYTES,
     )
+
+
+def trusting(ca_file: Path) -> ssl.SSLContext:
+    """A context that trusts the system's certificates and the PEM certificates of `ca_file`.
+
+    Raises:
+        ConfigError: It can't be read, or holds no certificate.
+    """
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_verify_locations(cadata=ca_file.read_text("ascii"))
+    except (OSError, ValueError) as error:  # ssl.SSLError and UnicodeError are among them
+        raise ConfigError("ca_file: can't be used; expected a readable file of PEM certificates") from error
+    return context
 
 
 class Connection(ResponseHandler):

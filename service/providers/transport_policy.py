@@ -1,17 +1,15 @@
-"""What the transports do alike: which error tells which failure, whom they trust, who is local.
+"""What is told when an exchange with a provider fails: from aiohttp's exception, by way of a `Failure`, to the error.
 
-They sort their client's exceptions into `Failure`s; the messages live here, fixed, so that no URL,
-header or body can get into one.
+The messages are fixed, so that no URL, header or body can get into one.
 """
 
 from __future__ import annotations
 
 import ssl
 from enum import Enum, auto
-from functools import lru_cache
-from ipaddress import ip_address
-from pathlib import Path
-from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp import http_exceptions as http
 
 from service.errors import ConfigError, Malformed, Timeout, Unavailable, UpstreamError
 from service.providers.transport import Timeouts
@@ -28,13 +26,54 @@ class Failure(Enum):
     CLOSED = auto()
     CONNECT_TIMEOUT = auto()
     READ_TIMEOUT = auto()
-    WRITE_TIMEOUT = auto()
     POOL_TIMEOUT = auto()
     NOT_HTTP = auto()
     UNDECODABLE = auto()
     UNSENDABLE = auto()
     DEFECT = auto()
 
+
+FAILURES: dict[type[BaseException], Failure] = {
+    aiohttp.ClientError: Failure.DEFECT,
+    aiohttp.ClientResponseError: Failure.NOT_HTTP,
+    aiohttp.ContentTypeError: Failure.DEFECT,
+    aiohttp.WSServerHandshakeError: Failure.DEFECT,
+    aiohttp.ClientHttpProxyError: Failure.UNCONNECTED,
+    aiohttp.TooManyRedirects: Failure.DEFECT,
+    aiohttp.ClientConnectionError: Failure.BROKEN,
+    aiohttp.ClientConnectionResetError: Failure.BROKEN,
+    aiohttp.ClientOSError: Failure.BROKEN,
+    aiohttp.ClientConnectorError: Failure.UNCONNECTED,
+    aiohttp.ClientConnectorDNSError: Failure.NAME_UNKNOWN,
+    aiohttp.ClientProxyConnectionError: Failure.UNCONNECTED,
+    aiohttp.client_exceptions.UnixClientConnectorError: Failure.UNCONNECTED,
+    aiohttp.ClientSSLError: Failure.TLS,
+    aiohttp.ClientConnectorSSLError: Failure.TLS,
+    aiohttp.ClientConnectorCertificateError: Failure.TLS,
+    aiohttp.ServerConnectionError: Failure.BROKEN,
+    aiohttp.ServerDisconnectedError: Failure.BROKEN,
+    aiohttp.ServerTimeoutError: Failure.READ_TIMEOUT,
+    aiohttp.ConnectionTimeoutError: Failure.CONNECT_TIMEOUT,
+    aiohttp.SocketTimeoutError: Failure.READ_TIMEOUT,
+    aiohttp.ServerFingerprintMismatch: Failure.TLS,
+    aiohttp.ClientPayloadError: Failure.BROKEN,
+    aiohttp.UploadAbortedError: Failure.BROKEN,
+    aiohttp.InvalidURL: Failure.UNSENDABLE,
+    aiohttp.InvalidUrlClientError: Failure.UNSENDABLE,
+    aiohttp.NonHttpUrlClientError: Failure.UNSENDABLE,
+    aiohttp.RedirectClientError: Failure.DEFECT,
+    aiohttp.InvalidUrlRedirectClientError: Failure.DEFECT,
+    aiohttp.NonHttpUrlRedirectClientError: Failure.DEFECT,
+    http.HttpProcessingError: Failure.NOT_HTTP,
+    OSError: Failure.BROKEN,
+    TimeoutError: Failure.READ_TIMEOUT,
+    ValueError: Failure.UNSENDABLE,
+    RuntimeError: Failure.DEFECT,
+}
+"""Every exception of aiohttp; `failure_of` refines some by their causes."""
+
+THEIRS = (aiohttp.ClientError, http.HttpProcessingError, OSError, ValueError, RuntimeError)
+"""What to catch where aiohttp is called."""
 
 _UNAVAILABLE = {
     Failure.REFUSED: "the provider refused the connection",
@@ -51,6 +90,17 @@ _MALFORMED = {
 }
 
 
+def failure_of(error: BaseException) -> Failure:
+    """Sort an exception of aiohttp; one without an entry counts as its nearest base."""
+    failure = next((FAILURES[base] for base in type(error).__mro__ if base in FAILURES), Failure.DEFECT)
+    if isinstance(error, aiohttp.ClientConnectorError) and failure is Failure.UNCONNECTED:
+        if isinstance(error.os_error, ConnectionRefusedError):
+            return Failure.REFUSED
+        if isinstance(error.os_error, ssl.SSLError):
+            return Failure.TLS
+    return failure
+
+
 def error_of(failure: Failure, timeouts: Timeouts) -> UpstreamError | ConfigError:
     """The error to raise for a failure; a request that can't be sent at all is the operator's."""
     if failure in _UNAVAILABLE:
@@ -61,8 +111,6 @@ def error_of(failure: Failure, timeouts: Timeouts) -> UpstreamError | ConfigErro
         return Timeout(f"no connection to the provider within {timeouts.connect_s:g} s")
     if failure is Failure.READ_TIMEOUT:
         return Timeout(f"the provider sent nothing for {timeouts.read_s:g} s")
-    if failure is Failure.WRITE_TIMEOUT:
-        return Timeout(f"the provider took in nothing of the request for {timeouts.read_s:g} s")
     if failure is Failure.POOL_TIMEOUT:
         return Timeout(f"no connection to the provider became free within {timeouts.pool_s:g} s")
     return ConfigError("a provider's URL or one of its headers can't be sent: expected http(s) and printable headers")
@@ -76,32 +124,3 @@ def too_long(max_bytes: int) -> Malformed:
 def undecodable() -> Malformed:
     """The error for a body that is not what its content-encoding says."""
     return Malformed(_MALFORMED[Failure.UNDECODABLE])
-
-
-@lru_cache(maxsize=1024)
-def is_loopback(url: str) -> bool:
-    """Whether the URL's host is this machine, by its name or address alone; no look-up."""
-    try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:
-        return False
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def read_ca_file(ca_file: Path) -> str:
-    """The PEM certificates of the file.
-
-    Raises:
-        ConfigError: It can't be read, or holds no certificate.
-    """
-    try:
-        text = ca_file.read_text("ascii")
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-    except (OSError, ValueError) as error:  # ssl.SSLError and UnicodeError are among them
-        raise ConfigError("ca_file: can't be used; expected a readable file of PEM certificates") from error
-    return text

@@ -68,7 +68,15 @@ def _protoc(options: list[str], names: list[str]) -> None:
 def _generate_descriptors(out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     buf = Path(sys.executable).with_name("buf")
-    command = [str(buf), "build", str(ROOT), "--as-file-descriptor-set", "--exclude-source-info", "-o", "-#format=binpb"]
+    command = [
+        str(buf),
+        "build",
+        str(ROOT),
+        "--as-file-descriptor-set",
+        "--exclude-source-info",
+        "-o",
+        "-#format=binpb",
+    ]
     built = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT).stdout
     descriptors = FileDescriptorSet.FromString(built)
     for file in descriptors.file:
@@ -99,7 +107,11 @@ def _differences(made: Path) -> list[str]:
     kept = {path.relative_to(ROOT) for path in (ROOT / STUBS).rglob("*") if path.suffix in {".py", ".pyi"}}
     kept.add(DESCRIPTORS)
     new = {path.relative_to(made) for path in made.rglob("*") if path.is_file()}
-    stale = {path for path in kept & new if not (ROOT / path).exists() or not filecmp.cmp(ROOT / path, made / path, shallow=False)}
+    stale = {
+        path
+        for path in kept & new
+        if not (ROOT / path).exists() or not filecmp.cmp(ROOT / path, made / path, shallow=False)
+    }
     return sorted(str(path) for path in (kept ^ new) | stale)
 
 

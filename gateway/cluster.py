@@ -109,7 +109,7 @@ def _health_check() -> HealthCheck:
     """
     second = timedelta(seconds=1)
     return HealthCheck(
-        timeout=timedelta(seconds=3),
+        timeout=timedelta(seconds=5),
         interval=second,
         no_traffic_interval=second,
         unhealthy_interval=second,

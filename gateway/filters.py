@@ -38,6 +38,7 @@ HERE = Path(__file__).resolve().parent
 DESCRIPTORS = HERE / "_gen" / "parley.binpb"
 # Joined in this order into the one script of the Lua filter.
 LUA_FILES = ("errors.lua", "body_errors.lua", "sse.lua", "main.lua")
+MAX_RESPONSE_BYTES = 64 * MIB
 REQUEST = "ChatCompletionRequest"
 SERVICES = ["parley.v1.ChatService", "parley.v1.ModelService"]
 # Envoy compares 100 times the healthy endpoints with this many times all endpoints, in whole numbers: a smaller share
@@ -115,7 +116,8 @@ def _transcoder(max_body_bytes: int) -> GrpcJsonTranscoder:
         request_validation_options=GrpcJsonTranscoderRequestValidationOptions(
             reject_unknown_method=True, reject_unknown_query_parameters=True
         ),
-        # Both default to the connection's buffer, which is small on purpose.
+        # Both default to the connection's buffer, which is small on purpose. The service's answers hold
+        # 32 MiB of a provider's JSON at most; printed anew it may be longer.
         max_request_body_size=max_body_bytes,
-        max_response_body_size=max_body_bytes,
+        max_response_body_size=MAX_RESPONSE_BYTES,
     )

@@ -8,6 +8,7 @@ from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilte
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation, HeaderMutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import (
     DataSource,
+    Http1ProtocolOptions,
     Http2ProtocolOptions,
     HttpProtocolOptions,
     SubstitutionFormatString,
@@ -96,6 +97,8 @@ def _connection_manager(config: Config) -> HttpConnectionManager:
         # Underscores in header names stay allowed: gRPC metadata may have them, and neither Envoy nor
         # grpc takes `_` for `-`.
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=timedelta(hours=1), max_headers_count=100),
+        # nginx's proxies and old probes speak HTTP/1.0, without a host.
+        http_protocol_options=Http1ProtocolOptions(accept_http_10=True, default_host_for_http_10="parley"),
         http2_protocol_options=Http2ProtocolOptions(
             initial_stream_window_size=WINDOW_BYTES,
             initial_connection_window_size=16 * WINDOW_BYTES,
@@ -117,6 +120,10 @@ def _strip_internal_headers() -> TypedExtensionConfig:
         HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=StringMatcher(prefix=prefix)))
         for prefix in INTERNAL_PREFIXES
     ]
+    # Binary metadata, which no method reads: gRPC fails the whole call where it is no base64.
+    mutations.append(
+        HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=StringMatcher(suffix="-bin")))
+    )
     return TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
         typed_config=Any.pack(EarlyHeaderMutation(mutations=mutations)),

@@ -14,6 +14,7 @@ import uvloop
 
 from service import config
 from service.errors import ConfigError
+from service.health import Health
 from service.logs import set_up_logging
 from service.providers.embedded.options import Options
 from service.providers.embedded.supervisor import EmbeddedModel
@@ -28,7 +29,7 @@ from service.rpc.chat import ChatServicer
 from service.rpc.guard import Guard
 from service.rpc.in_flight import InFlight
 from service.rpc.models import ModelServicer
-from service.server import Health, Server
+from service.server import HEALTH_NAMES, Server
 
 _log = logging.getLogger(__name__)
 
@@ -64,10 +65,10 @@ async def run(settings: config.Config) -> None:
 
 
 async def _serve(settings: config.Config, stopping: asyncio.Event, stack: AsyncExitStack) -> None:
-    health, in_flight = Health(), InFlight()
+    health, in_flight = Health(HEALTH_NAMES), InFlight()
     readiness = _Readiness(settings, health)
     async with asyncio.TaskGroup() as group:
-        background = [group.create_task(readiness.follow())]
+        background = []
         providers: dict[str, Provider] = {}
         for name, section in settings.providers.items():
             if isinstance(section, config.EmbeddedProvider):
@@ -102,18 +103,14 @@ class _Readiness:
             name: not isinstance(section, config.EmbeddedProvider) for name, section in settings.providers.items()
         }
         self._used = {model.targets[0].provider for model in settings.models.values()}
-        self._changed = asyncio.Event()
-        self._changed.set()
+        self._tell()
 
     def set_ready(self, provider: str, *, is_ready: bool) -> None:
         self._is_ready[provider] = is_ready
-        self._changed.set()
+        self._tell()
 
-    async def follow(self) -> None:
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            await self._health.set_serving(is_serving=any(self._is_ready[name] for name in self._used))
+    def _tell(self) -> None:
+        self._health.set_serving(is_serving=any(self._is_ready[name] for name in self._used))
 
 
 def _embedded_model(name: str, section: config.EmbeddedProvider, readiness: _Readiness) -> EmbeddedModel:

@@ -6,20 +6,25 @@ files that the YAML names, and are masked wherever they are printed.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import msgspec
 import yaml
 
+from service.config_checks import (
+    check_address,
+    check_base_url,
+    check_headers,
+    check_variable_name,
+    is_loopback,
+)
 from service.errors import ConfigError
 
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
@@ -226,13 +231,14 @@ def _with_secret(provider: ProviderConfig, path: str, environ: Mapping[str, str]
         raise ConfigError(f"{path}: give `api_key_env` or `api_key_file`, not both")
     key = None
     if provider.api_key_env:
+        check_variable_name(f"{path}.api_key_env", provider.api_key_env)
         key = environ.get(provider.api_key_env, "").strip()
         if not key:
             raise ConfigError(f"{path}.api_key_env: the environment variable {provider.api_key_env} is not set")
     elif provider.api_key_file:
         try:
             key = Path(provider.api_key_file).read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ConfigError(f"{path}.api_key_file: {provider.api_key_file} can't be read") from error
     if key is None:
         return provider
@@ -246,6 +252,8 @@ def _check(config: Config) -> None:
     if not config.models:
         raise ConfigError("models: at least one model is needed")
     for name, model in config.models.items():
+        if not name or not name.isprintable():
+            raise ConfigError(f"models.{name!r}: expected an id of printable characters")
         for index, target in enumerate(model.targets):
             if target.provider not in config.providers:
                 known = ", ".join(sorted(config.providers)) or "none"
@@ -254,9 +262,11 @@ def _check(config: Config) -> None:
                     f"(configured: {known})"
                 )
     for name, provider in config.providers.items():
-        if isinstance(provider, OpenAIProvider):
-            _check_provider(provider, f"providers.{name}")
+        _check_provider(provider, f"providers.{name}")
     _check_auth(config.auth)
+    check_address("server.grpc_address", config.server.grpc_address)
+    if config.server.health_address is not None:
+        check_address("server.health_address", config.server.health_address)
     if not config.auth.keys and not config.auth.allow_open and not is_loopback(config.server.grpc_address):
         raise ConfigError(
             f"server.grpc_address: {config.server.grpc_address} can be reached from elsewhere and no key is "
@@ -264,15 +274,15 @@ def _check(config: Config) -> None:
         )
 
 
-def _check_provider(provider: OpenAIProvider, path: str) -> None:
-    url = urlsplit(provider.base_url)
-    if url.scheme not in {"http", "https"} or not url.hostname:
-        raise ConfigError(f"{path}.base_url: expected an http:// or https:// URL such as https://api.openai.com/v1")
-    if url.username or url.password or url.query or url.fragment:
-        raise ConfigError(f"{path}.base_url: expected no credentials, query or fragment")
-    for name in provider.headers:
-        if name.lower() in {"authorization", "x-api-key", "api-key"}:
-            raise ConfigError(f"{path}.headers.{name}: credentials come from `api_key_env` or `api_key_file`")
+def _check_provider(provider: ProviderConfig, path: str) -> None:
+    if isinstance(provider, EmbeddedProvider):
+        if provider.model_file is not None and not Path(provider.model_file).is_file():
+            raise ConfigError(f"{path}.model_file: {provider.model_file} is no file")
+        return
+    check_base_url(f"{path}.base_url", provider.base_url)
+    check_headers(f"{path}.headers", provider.headers)
+    if provider.ca_file is not None and not Path(provider.ca_file).is_file():
+        raise ConfigError(f"{path}.ca_file: {provider.ca_file} is no file")
 
 
 def _check_auth(auth: Auth) -> None:
@@ -285,14 +295,3 @@ def _check_auth(auth: Auth) -> None:
         if key.name in names:
             raise ConfigError(f"auth.keys[{index}].name: {key.name!r} occurs twice")
         names.add(key.name)
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach `address` (`host:port`, or `unix:path`)."""
-    if address.startswith("unix:"):
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

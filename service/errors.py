@@ -13,7 +13,7 @@
         └── Interrupted          began to answer, and broke off
 
 Every message is written to be shown to callers: it holds no text of a provider and no part of a
-request but parameter names. `service/rpc/status.py` has the one table that maps the reasons.
+request but parameter names and the model id. `service/rpc/status.py` has the one table that maps the reasons.
 """
 
 from __future__ import annotations
@@ -94,12 +94,18 @@ def not_served(param: str) -> RequestError:
 class UpstreamError(ParleyError):
     """The provider, or the way to it, failed."""
 
+    retry_after_s: float | None = None
+    """When to come again, where the provider tells."""
+
 
 class Unavailable(UpstreamError):
     """The provider can't be reached, or reports that it can't answer now."""
 
-    def __init__(self, message: str, *, metadata: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, metadata: dict[str, str] | None = None
+    ) -> None:
         super().__init__(Reason.UPSTREAM_UNAVAILABLE, message, metadata=metadata)
+        self.retry_after_s = retry_after_s
 
 
 class Timeout(UpstreamError):

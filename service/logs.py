@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 
 import msgspec
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per record."""
+    """One JSON object per record.
+
+    Texts of exceptions, and whatever other packages log, are withheld, since they may hold headers,
+    keys and prompts (grpcio logs headers that are no UTF-8, asyncio the exceptions of its tasks): the
+    line says which package, and where in the code.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON text."""
+        is_own = record.name.partition(".")[0] == "service"
         line = {
             "time": round(record.created, 3),
             "level": record.levelname.lower(),
             "event": "log",
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": record.getMessage() if is_own else f"text withheld; {record.funcName}, line {record.lineno}",
         }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+        if record.exc_info and record.exc_info[0]:
+            line["exception"] = record.exc_info[0].__name__
+            line["traceback"] = "".join(traceback.format_tb(record.exc_info[2]))
         return msgspec.json.encode(line).decode()
 
 
 def set_up_logging() -> None:
-    """Send records of level INFO and above to standard output."""
+    """Send records of level INFO and above to standard output, of other packages those of WARNING and above."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("service").setLevel(logging.INFO)
+    logging.raiseExceptions = False  # a full disk must not print records to standard error

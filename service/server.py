@@ -9,12 +9,12 @@ from typing import Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
 from service import config
 from service._gen.parley.v1 import chat_service_pb2, chat_service_pb2_grpc, model_service_pb2, model_service_pb2_grpc
 from service.errors import ConfigError
+from service.health import Health
 from service.rpc.chat import ChatServicer
 from service.rpc.guard import Guard
 from service.rpc.in_flight import InFlight
@@ -31,6 +31,7 @@ SERVICES: Final = (
     chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name,
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
 )
+HEALTH_NAMES: Final = (health.OVERALL_HEALTH, *SERVICES)
 _OPTIONS: Final[list[tuple[str, int]]] = [
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", -1),
@@ -43,29 +44,10 @@ _OPTIONS: Final[list[tuple[str, int]]] = [
     # Callers may ping as often as every 10 s, also between calls, before it counts as abuse.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 5),
-    ("grpc.max_metadata_size", 16 * 1024),
+    # Above what the gateway lets through (60 KiB), which answers 431 beyond it.
+    ("grpc.max_metadata_size", 64 * 1024),
+    ("grpc.absolute_max_metadata_size", 80 * 1024),
 ]
-
-
-class Health:
-    """The health service: the overall name and one per service, all with the same state."""
-
-    def __init__(self) -> None:
-        self.servicer = health.aio.HealthServicer()
-
-    async def set_serving(self, *, is_serving: bool) -> None:
-        """Set the state of all names; of no effect after `shut_down`."""
-        state = HealthCheckResponse.SERVING if is_serving else HealthCheckResponse.NOT_SERVING
-        for name in (health.OVERALL_HEALTH, *SERVICES):
-            await self.servicer.set(name, state)
-
-    async def shut_down(self) -> None:
-        """Set NOT_SERVING for good."""
-        try:
-            async with asyncio.timeout(1):  # a watcher that reads nothing is not waited for
-                await self.servicer.enter_graceful_shutdown()
-        except TimeoutError:
-            _log.warning("a health watcher does not read; it was not told of the shutdown")
 
 
 class Server:
@@ -86,14 +68,14 @@ class Server:
         """
         chat_service_pb2_grpc.add_ChatServiceServicer_to_server(chat, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         settings = self._settings
         addresses = {"grpc": _bind(self._server, "server.grpc_address", settings.grpc_address, settings.tls)}
         if health_address := _health_address(settings):
             self._health_server = grpc.aio.server(options=_OPTIONS)
-            health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._health_server)
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._health_server)
             addresses["health"] = _bind(self._health_server, "server.health_address", health_address, None)
             await self._health_server.start()
         await self._server.start()
@@ -105,7 +87,7 @@ class Server:
         Calls that are still running then are told SHUTTING_DOWN. A health watcher is no such call:
         it is not waited for.
         """
-        await self._health.shut_down()
+        self._health.shut_down()
         grace_s = self._settings.drain_grace_s
         stopping = asyncio.create_task(self._server.stop(grace_s + 2 * _LAST_CALLS_S))
         try:
@@ -161,6 +143,9 @@ def _credentials(tls: config.Tls) -> grpc.ServerCredentials:
 
 def _read(name: str, path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        content = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"server.tls.{name}: {path} can't be read: {error.strerror}") from error
+    if b"-----BEGIN " not in content:
+        raise ConfigError(f"server.tls.{name}: {path} is no PEM file")
+    return content

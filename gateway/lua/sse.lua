@@ -7,7 +7,7 @@ local DONE = "data: {}\n\n"
 
 -- Replaces the markers of empty lists, which ProtoJSON can't print.
 local function with_empty_lists(text)
-  text = text:gsub('"empty_choices":null}', '"choices":[]}')
+  text = text:gsub('"empty_choices":null}\n\n', '"choices":[]}\n\n') -- at a frame's end no free JSON can stand
   return (text:gsub('"empty_top_logprobs":null}', '"top_logprobs":[]}'))
 end
 

@@ -42,8 +42,8 @@ class Provider(Protocol):
     ) -> AsyncGenerator[ChatCompletionChunk]:
         """Have the provider's model `model` answer in pieces; close the generator when done with it.
 
-        Each choice begins with a chunk whose delta has the role and an empty content, and ends with
-        one whose delta is empty and whose finish reason is set. A last chunk without choices has
+        Each choice begins with a chunk whose delta has the role and an empty content; one chunk of it,
+        as a rule its last, has an empty delta and the finish reason. A last chunk without choices has
         the usage, where the provider tells it. Nothing is yielded before the provider's first event.
         A generator that ends without an exception has given every choice its finish reason.
 

@@ -18,9 +18,14 @@ class AccessLog:
 
     def __init__(self, out: BinaryIO | None = None) -> None:
         self._out = out or sys.stdout.buffer
+        self._lost = 0
 
     def write(self, call: Call, status: str, reason: str | None = None, param: str | None = None) -> None:
-        """Write the line of a call that has ended with the gRPC status named `status`."""
+        """Write the line of a call that has ended with the gRPC status named `status`.
+
+        It never raises: a full disk must not fail calls. The next line that can be written tells in
+        `lost` how many could not.
+        """
         now = time.monotonic()
         line = {
             "time": round(time.time(), 3),
@@ -40,5 +45,12 @@ class AccessLog:
             "tokens_out": call.usage.completion_tokens if call.usage else None,
             "finish_reason": call.finish_reason,
         }
-        self._out.write(_encode(line) + b"\n")
-        self._out.flush()
+        if self._lost:
+            line["lost"] = self._lost
+        try:
+            self._out.write(_encode(line) + b"\n")
+            self._out.flush()
+        except (OSError, ValueError):  # no space, a closed pipe, a closed file
+            self._lost += 1
+        else:
+            self._lost = 0

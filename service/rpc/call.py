@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 from service._gen.parley.v1.chat_completion_pb2 import Usage
 
@@ -31,6 +33,24 @@ class Call:
     finish_reason: str | None = None
     has_written: bool = False
     """Whether anything has been sent, so that a failure can't be a plain status any more."""
+    is_writing: bool = False
+    """Whether a write waits for the caller. It can't be cancelled: gRPC takes no other before its end."""
+    is_interrupted: bool = False
+    """Whether the shutdown wants the call to end."""
+    task: asyncio.Task[Any] | None = None
+    """The task that answers it."""
+
+    def interrupt(self) -> None:
+        """End the call as one that the service can explain; amid a write, as soon as that is over."""
+        self.is_interrupted = True
+        if self.task is not None and not self.is_writing:
+            self.task.cancel()
+
+    def take_back_interruption(self) -> bool:
+        """Whether the cancellation at hand is `interrupt`'s alone; its task may then go on to tell the caller."""
+        return (
+            self.is_interrupted and self.task is not None and self.task.cancelling() > 0 and self.task.uncancel() == 0
+        )
 
 
 CURRENT: ContextVar[Call] = ContextVar("parley_call")

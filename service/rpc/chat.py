@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeAlias
@@ -15,6 +15,7 @@ from google.protobuf.struct_pb2 import NULL_VALUE
 from service._gen.parley.v1 import chat_service_pb2_grpc
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
+from service.errors import ParleyError, Reason
 from service.providers.provider import Identity, Provider
 from service.routing import Router
 from service.rpc.call import CURRENT, Call
@@ -71,7 +72,7 @@ class ChatServicer(chat_service_pb2_grpc.ChatServiceServicer):
     def _route(self, request: ChatCompletionRequest, call: Call) -> tuple[Provider, str, Identity]:
         model = self._router.resolve(request.model)
         call.model, call.provider = model.id, model.target.provider
-        identity = Identity(id=f"chatcmpl-{uuid.uuid4().hex}", created=int(time.time()), model=request.model)
+        identity = Identity(id=f"chatcmpl-{secrets.token_hex(16)}", created=int(time.time()), model=request.model)
         return self._providers[model.target.provider], model.target.model, identity
 
 
@@ -85,12 +86,25 @@ class _ChunkWriter:
         self._last_write = time.monotonic()
 
     async def write(self, chunk: ChatCompletionChunk) -> None:
-        """Write `chunk`; waits while the caller reads slower than the provider writes."""
+        """Write `chunk`; waits while the caller reads slower than the provider writes.
+
+        Raises:
+            ParleyError: SHUTTING_DOWN: the call was interrupted meanwhile.
+        """
+        await self._write(chunk)
+        if self._call.is_interrupted:
+            raise ParleyError(Reason.SHUTTING_DOWN, "The service is shutting down; another replica may answer.")
+
+    async def _write(self, chunk: ChatCompletionChunk) -> None:
         async with self._lock:
-            if not self._call.has_written:
-                self._call.has_written = True
-                await self._context.send_initial_metadata((("x-request-id", self._call.request_id),))
-            await self._context.write(chunk)
+            self._call.is_writing = True
+            try:
+                if not self._call.has_written:
+                    self._call.has_written = True
+                    await self._context.send_initial_metadata((("x-request-id", self._call.request_id),))
+                await self._context.write(chunk)
+            finally:
+                self._call.is_writing = False
         self._last_write = time.monotonic()
 
     @asynccontextmanager
@@ -129,7 +143,9 @@ class _ChunkWriter:
             elif self._lock.locked():  # a write waits for the caller, who has bytes to read
                 await asyncio.sleep(interval_s)
             else:
-                await self.write(_KEEPALIVE)
+                await self._write(_KEEPALIVE)
+                if self._call.is_interrupted:
+                    self._call.interrupt()
 
 
 def _note(call: Call, chunk: ChatCompletionChunk) -> None:

@@ -14,7 +14,6 @@ import re
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
@@ -29,8 +28,7 @@ from service.rpc.status import TABLE, error_chunk, trailing_metadata
 
 _log = logging.getLogger(__name__)
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_LAST_WORD_S = 2.0
+_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,256}")
 _OPEN_METHODS = "/grpc.health.v1.Health/"
 _OWN_METHODS = "/parley.v1."
 
@@ -41,104 +39,98 @@ _Behaviour: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 
 
 class Guard(grpc.aio.ServerInterceptor):
-    """Wraps every call but those of the health service."""
+    """Stands before every method but those of the health service, and within those of the contract."""
 
     def __init__(self, keys: Keys, log: AccessLog, in_flight: InFlight) -> None:
         self._keys = keys
         self._access_log = log
         self._in_flight = in_flight
+        self._guarded: dict[str, Handler] = {}
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """Wrap the method's handler."""
+        """The handler to call: refused are callers without a key, before their message is read."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or method.startswith(_OPEN_METHODS):
             return handler
-        if not method.startswith(_OWN_METHODS):
-            return self._keep_out(handler, cast(_MetadataPairs, handler_call_details.invocation_metadata))
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._unary(method, handler), None, handler.response_serializer)
-        return grpc.unary_stream_rpc_method_handler(self._stream(method, handler), None, handler.response_serializer)
-
-    def _keep_out(self, handler: Handler, metadata: _MetadataPairs) -> Handler:
-        """The handler of another service (reflection) for callers with a key; a refusal for others."""
+        metadata = cast(_MetadataPairs, handler_call_details.invocation_metadata)
+        call = _begin(method, metadata)
+        CURRENT.set(call)  # the handler runs in the same task
         try:
-            self._keys.authenticate(metadata)
+            call.key_name = self._keys.authenticate(metadata)
         except RequestError as error:
-            refused = error
-        else:
+            return self._refusal(error)
+        if not method.startswith(_OWN_METHODS):
             return handler
-
-        async def refuse(_request: object, context: Context) -> NoReturn:
-            await _abort(context, refused)
-
-        return grpc.stream_stream_rpc_method_handler(refuse, handler.request_deserializer, handler.response_serializer)
-
-    def _unary(self, method: str, handler: Handler) -> Callable[[bytes, Context], Awaitable[Any]]:
-        answer = cast(_Behaviour, handler.unary_unary)
-        decode = handler.request_deserializer
-
-        async def guarded(raw: bytes, context: Context) -> Any:
-            metadata = cast(_MetadataPairs, context.invocation_metadata() or ())
-            call = _begin(method, metadata)
-            with self._in_flight.entered(call):
-                try:
-                    call.key_name = self._keys.authenticate(metadata)
-                    response = await answer(_decode(decode, raw), context)
-                    await context.send_initial_metadata(_initial_metadata(call))
-                except BaseException as error:  # noqa: BLE001 - all of them end in _fail, which raises
-                    await self._fail(call, context, error)
-                self._access_log.write(call, "OK")
-                return response
-
+        guarded = self._guarded.get(method)
+        if guarded is None:
+            guarded = self._guarded[method] = self._unary(handler) if handler.unary_unary else self._stream(handler)
         return guarded
 
-    def _stream(self, method: str, handler: Handler) -> Callable[[bytes, Context], Awaitable[None]]:
+    def _refusal(self, error: RequestError) -> Handler:
+        """A handler that refuses without reading: to a server every method may be a streaming one."""
+
+        async def refuse(_requests: object, context: Context) -> NoReturn:
+            await self._fail(CURRENT.get(), context, error)
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+    def _unary(self, handler: Handler) -> Handler:
+        answer = cast(_Behaviour, handler.unary_unary)
+        decode, encode = handler.request_deserializer, cast(Callable[[Any], bytes], handler.response_serializer)
+
+        async def guarded(raw: bytes, context: Context) -> bytes:
+            call = CURRENT.get()
+            self._in_flight.enter(call, context)
+            try:
+                encoded = encode(await answer(_decode(decode, raw), context))
+                await context.send_initial_metadata(_initial_metadata(call))
+            except BaseException as error:  # noqa: BLE001 - all of them end in _fail, which raises
+                raw = b""  # grpc keeps what is raised, and with it this frame
+                await self._fail(call, context, error)
+            self._access_log.write(call, "OK")
+            return encoded
+
+        return grpc.unary_unary_rpc_method_handler(guarded)
+
+    def _stream(self, handler: Handler) -> Handler:
         answer = cast(_Behaviour, handler.unary_stream)
         decode = handler.request_deserializer
 
         async def guarded(raw: bytes, context: Context) -> None:
-            metadata = cast(_MetadataPairs, context.invocation_metadata() or ())
-            call = _begin(method, metadata)
-            with self._in_flight.entered(call):
-                try:
-                    call.key_name = self._keys.authenticate(metadata)
-                    await answer(_decode(decode, raw), context)
-                except BaseException as error:  # noqa: BLE001 - all of them end in _fail, which raises
-                    await self._fail(call, context, error)
-                context.set_trailing_metadata((("x-request-id", call.request_id),))
-                self._access_log.write(call, "OK")
+            call = CURRENT.get()
+            self._in_flight.enter(call, context)
+            try:
+                await answer(_decode(decode, raw), context)
+            except BaseException as error:  # noqa: BLE001 - all of them end in _fail, which raises
+                raw = b""  # grpc keeps what is raised, and with it this frame
+                await self._fail(call, context, error)
+            context.set_trailing_metadata((("x-request-id", call.request_id),))
+            self._access_log.write(call, "OK")
 
-        return guarded
+        return grpc.unary_stream_rpc_method_handler(guarded, None, handler.response_serializer)
 
     async def _fail(self, call: Call, context: Context, error: BaseException) -> NoReturn:
         """Log the call and end it with the status of `error`; a cancellation is passed on."""
-        if isinstance(error, asyncio.CancelledError):
-            if not self._in_flight.take_back_interruption(call):
-                over = _is_over(context)
-                self._access_log.write(call, "DEADLINE_EXCEEDED" if over else "CANCELLED")
+        try:
+            failure = _failure_of(call, error)
+            _forget_frames(error)
+            if failure is None:
+                self._access_log.write(call, "DEADLINE_EXCEEDED" if _is_over(context) else "CANCELLED")
                 raise error
-            failure = ParleyError(Reason.SHUTTING_DOWN, "The service is shutting down; another replica may answer.")
-        elif isinstance(error, ParleyError):
-            failure = error
-        elif isinstance(error, Exception):
-            where = "".join(traceback.format_tb(error.__traceback__))  # its text may hold a prompt or a key
-            _log.error("call %s failed of %s\n%s", call.request_id, type(error).__name__, where)
-            message = f"The service failed; the log tells more of request {call.request_id}."
-            failure = ParleyError(Reason.INTERNAL, message)
-        else:
-            raise error
+        finally:
+            del error  # else this frame and the exception hold each other, and the request with them
         code = TABLE[failure.reason].code
         self._access_log.write(call, code.name, failure.reason.value, failure.param)
         if call.has_written and call.is_rest:
-            with suppress(TimeoutError):  # a caller that reads nothing is not waited for
-                async with asyncio.timeout(_LAST_WORD_S):
-                    await context.write(error_chunk(failure))
-        await _abort(context, failure, call.request_id)
+            # For as long as the caller takes to read: ended without it, the stream would look complete.
+            await context.write(error_chunk(failure))
+        metadata = (*trailing_metadata(failure), ("x-request-id", call.request_id))
+        await context.abort(code, failure.message, metadata)
 
 
 def _begin(method: str, metadata: _MetadataPairs) -> Call:
@@ -148,9 +140,7 @@ def _begin(method: str, metadata: _MetadataPairs) -> Call:
             request_id = value
         elif name == "x-parley-sse":
             is_rest = True
-    call = Call(request_id=request_id or str(uuid.uuid4()), method=method, is_rest=is_rest)
-    CURRENT.set(call)
-    return call
+    return Call(request_id=request_id or str(uuid.uuid4()), method=method, is_rest=is_rest)
 
 
 def _initial_metadata(call: Call) -> tuple[tuple[str, str], ...]:
@@ -166,14 +156,33 @@ def _decode(decode: Callable[[bytes], Any] | None, raw: bytes) -> Any:
         raise RequestError(Reason.REQUEST_UNDECODABLE, message) from None
 
 
+def _failure_of(call: Call, error: BaseException) -> ParleyError | None:
+    """What to tell the caller; None where there is nobody to tell, because the call was cancelled."""
+    if isinstance(error, asyncio.CancelledError):
+        if call.take_back_interruption():
+            return ParleyError(Reason.SHUTTING_DOWN, "The service is shutting down; another replica may answer.")
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            return None
+    elif isinstance(error, grpc.aio.InternalError):  # a write to a caller that has just left
+        return None
+    elif isinstance(error, ParleyError):
+        return error
+    elif isinstance(error, KeyboardInterrupt | SystemExit):
+        raise error
+    where = "".join(traceback.format_tb(error.__traceback__))  # its text may hold a prompt or a key
+    _log.error("call %s failed of %s\n%s", call.request_id, type(error).__name__, where)
+    return ParleyError(Reason.INTERNAL, f"The service failed; the log tells more of request {call.request_id}.")
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of the frames of `error` and of what it came from: they hold the whole request."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
+
+
 def _is_over(context: Context) -> bool:
     """Whether the call's deadline has passed."""
     remaining_s: float | None = context.time_remaining()  # the stubs know no call without a deadline
     return remaining_s is not None and remaining_s <= 0
-
-
-async def _abort(context: Context, failure: ParleyError, request_id: str | None = None) -> NoReturn:
-    metadata = trailing_metadata(failure)
-    if request_id is not None:
-        metadata = (*metadata, ("x-request-id", request_id))
-    await context.abort(TABLE[failure.reason].code, failure.message, metadata)

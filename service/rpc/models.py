@@ -10,6 +10,7 @@ from service._gen.parley.v1 import model_service_pb2 as pb
 from service._gen.parley.v1 import model_service_pb2_grpc
 from service.errors import missing
 from service.routing import Model, Router
+from service.rpc.call import CURRENT
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -28,7 +29,9 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         """One model; MODEL_NOT_FOUND where there is none of that id."""
         if not request.model:
             raise missing("model", "the id of a model")
-        return _model(self._router.resolve(request.model))
+        model = self._router.resolve(request.model)
+        CURRENT.get().model = model.id
+        return _model(model)
 
 
 def _model(model: Model) -> pb.Model:

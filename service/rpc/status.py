@@ -20,7 +20,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletionChunk, ErrorBody
-from service.errors import ParleyError, RateLimited, Reason
+from service.errors import ParleyError, Reason, UpstreamError
 
 DOMAIN: Final = "parley"
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -140,7 +140,7 @@ def _packed(message: Message) -> AnyMessage:
 
 
 def _retry_after_s(error: ParleyError) -> float | None:
-    return error.retry_after_s if isinstance(error, RateLimited) else None
+    return error.retry_after_s if isinstance(error, UpstreamError) else None
 
 
 def _milliseconds(seconds: float) -> int:

@@ -12,7 +12,13 @@ from typing import Any, Final
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service.errors import Reason, RequestError, invalid, missing, not_served
 from service.rpc.validation_messages import check_messages
-from service.rpc.validation_tools import check_functions, check_response_format, check_tool_choice, check_tools
+from service.rpc.validation_tools import (
+    check_function_call,
+    check_functions,
+    check_response_format,
+    check_tool_choice,
+    check_tools,
+)
 
 _MAX_STOP: Final = 4
 _MAX_CHOICES: Final = 128
@@ -75,6 +81,8 @@ def validate(request: ChatCompletionRequest, *, stream: bool) -> None:
             check(field.name, value, request)
     if request.HasField("stream") and request.stream != stream:
         raise _stream_mismatch(stream=stream)
+    if request.HasField("stream_options") and not stream:
+        raise invalid("stream_options", "left out unless `stream` is true")
 
 
 def _stream_mismatch(*, stream: bool) -> RequestError:
@@ -161,11 +169,6 @@ def _check_prediction(_name: str, value: Any, _request: ChatCompletionRequest) -
         raise invalid("prediction.content", "a string or an array of text parts")
 
 
-def _check_stream_options(_name: str, _value: Any, request: ChatCompletionRequest) -> None:
-    if request.HasField("stream") and not request.stream:
-        raise invalid("stream_options", "left out unless `stream` is true")
-
-
 def _check_extra_body(_name: str, value: Any, _request: ChatCompletionRequest) -> None:
     fields = ChatCompletionRequest.DESCRIPTOR.fields_by_name
     for entry in value.fields:
@@ -187,10 +190,10 @@ _CHECKS: Final[dict[str, Check]] = {
     "modalities": _check_modalities,
     "audio": _check_audio,
     "prediction": _check_prediction,
-    "stream_options": _check_stream_options,
     "extra_body": _check_extra_body,
     "tools": lambda _name, value, _request: check_tools(value),
     "tool_choice": lambda _name, value, request: check_tool_choice(value, request.tools),
+    "function_call": lambda _name, value, request: check_function_call(value, request.functions),
     "functions": lambda _name, value, request: check_functions(value, request.tools),
     "response_format": lambda _name, value, _request: check_response_format(value),
 }

@@ -10,6 +10,9 @@ from google.protobuf.struct_pb2 import Struct, Value
 from service._gen.parley.v1.message_pb2 import ContentPart, Message
 from service.errors import invalid, missing, not_served
 
+# More is no conversation, and would keep every other call waiting while it is looked at.
+_MAX_MESSAGES: Final = 10_000
+_MAX_PARTS: Final = 10_000
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 _ROLES_TEXT: Final = ", ".join(f'"{role}"' for role in _ROLES)
 
@@ -35,6 +38,8 @@ def check_messages(messages: Sequence[Message]) -> None:
     """
     if not messages:
         raise missing("messages", "an array of at least one message")
+    if len(messages) > _MAX_MESSAGES:
+        raise invalid("messages", f"an array of at most {_MAX_MESSAGES} messages")
     for index, message in enumerate(messages):
         _check_message(f"messages[{index}]", message)
 
@@ -95,6 +100,8 @@ def _check_content(path: str, message: Message) -> bool:
     if message.parts:
         if kind not in {None, "null_value"}:
             raise invalid(f"{path}.parts", "left out where `content` is given")
+        if len(message.parts) > _MAX_PARTS:
+            raise invalid(f"{path}.parts", f"an array of at most {_MAX_PARTS} parts")
         for index, part in enumerate(message.parts):
             _check_typed_part(f"{path}.parts[{index}]", part)
         return True
@@ -102,9 +109,12 @@ def _check_content(path: str, message: Message) -> bool:
         case "string_value":
             return True
         case "list_value":
-            for index, item in enumerate(message.content.list_value.values):
+            items = message.content.list_value.values
+            if len(items) > _MAX_PARTS:
+                raise invalid(f"{path}.content", f"an array of at most {_MAX_PARTS} parts")
+            for index, item in enumerate(items):
                 _check_part(f"{path}.content[{index}]", item)
-            return bool(message.content.list_value.values)
+            return bool(items)
         case None | "null_value":
             return False
         case _:

@@ -77,6 +77,26 @@ def check_tool_choice(choice: Value, tools: Sequence[Tool]) -> None:
             raise invalid("tool_choice", '"none", "auto", "required" or an object that names a tool')
 
 
+def check_function_call(choice: Value, functions: Sequence[FunctionDefinition]) -> None:
+    """Check the deprecated `function_call`, which may name only a function that is given."""
+    expected = '"none", "auto" or an object with the name of a function'
+    match choice.WhichOneof("kind"):
+        case "null_value" | None:
+            return
+        case "string_value":
+            if choice.string_value not in {"none", "auto"}:
+                raise invalid("function_call", expected)
+        case "struct_value":
+            fields = choice.struct_value.fields
+            name = fields["name"].string_value if "name" in fields else ""
+            if not name:
+                raise missing("function_call.name", "the name of a function")
+            if name not in {function.name for function in functions}:
+                raise invalid("function_call.name", "the name of one of `functions`")
+        case _:
+            raise invalid("function_call", expected)
+
+
 def check_response_format(response_format: ResponseFormat) -> None:
     """Check `response_format`."""
     match response_format.type:

@@ -52,8 +52,10 @@ def test_health_of_an_unknown_service_is_not_found(stack: Stack) -> None:
 
 
 def test_health_is_not_serving_while_no_model_can_be_served(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_text("no model")
     config = {
-        "providers": {"local": {"kind": "embedded", "model_file": "/no/such/model.gguf"}},
+        "providers": {"local": {"kind": "embedded", "model_file": str(broken)}},
         "models": {"m": {"targets": [{"provider": "local", "model": "m"}]}},
     }
     with running(config, tmp_path, gateway=False) as stack, stack.channel() as channel:

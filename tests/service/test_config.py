@@ -21,9 +21,9 @@ from service.config import (
     Server,
     Target,
     Tls,
-    is_loopback,
     load_config,
 )
+from service.config_checks import is_loopback
 from service.errors import ConfigError
 
 CANARY = "sk-c4n4ry"
@@ -81,7 +81,8 @@ def test_without_a_file_the_embedded_model_is_served_on_loopback(environ: dict[s
 
 
 def test_a_whole_file_is_read(load: Load, tmp_path: Path) -> None:
-    (tmp_path / "key").write_text(f"{CANARY}\n", "utf-8")
+    for name in ("key", "m.gguf", "ca.pem"):
+        (tmp_path / name).write_text(f"{CANARY}\n", "utf-8")
     config = load(
         {
             "server": {
@@ -94,13 +95,19 @@ def test_a_whole_file_is_read(load: Load, tmp_path: Path) -> None:
             "gateway": {"http_address": "127.0.0.1:8080", "cors_origins": []},
             "auth": {"allow_open": False, "keys": [{"name": "team-a", "sha256": SHA}]},
             "providers": {
-                "local": {"kind": "embedded", "context_tokens": 2048, "slots": 2, "threads": 2, "model_file": "m.gguf"},
+                "local": {
+                    "kind": "embedded",
+                    "context_tokens": 2048,
+                    "slots": 2,
+                    "threads": 2,
+                    "model_file": str(tmp_path / "m.gguf"),
+                },
                 "p": {
                     "kind": "openai",
                     "base_url": "https://api.example.org/v1",
                     "api_key_file": str(tmp_path / "key"),
                     "headers": {"x-team": "a"},
-                    "ca_file": "ca.pem",
+                    "ca_file": str(tmp_path / "ca.pem"),
                     "connect_timeout_s": 1,
                     "read_timeout_s": 2.5,
                 },
@@ -125,13 +132,13 @@ def test_a_whole_file_is_read(load: Load, tmp_path: Path) -> None:
         ),
         auth=Auth(keys=[Key(name="team-a", sha256=SHA)]),
         providers={
-            "local": EmbeddedProvider(model_file="m.gguf", context_tokens=2048, slots=2, threads=2),
+            "local": EmbeddedProvider(model_file=str(tmp_path / "m.gguf"), context_tokens=2048, slots=2, threads=2),
             "p": OpenAIProvider(
                 base_url="https://api.example.org/v1",
                 api_key_file=str(tmp_path / "key"),
                 api_key=key,
                 headers={"x-team": "a"},
-                ca_file="ca.pem",
+                ca_file=str(tmp_path / "ca.pem"),
                 connect_timeout_s=1,
                 read_timeout_s=2.5,
             ),
@@ -420,7 +427,7 @@ NOT_OPEN = (
     "can be reached from elsewhere and no key is configured: add `auth.keys`, bind to 127.0.0.1, or set "
     "`auth.allow_open: true`"
 )
-OPEN_ADDRESSES = ["0.0.0.0:50051", "[::]:50051", "192.168.0.1:50051", ":50051", "example.org:50051", "[fe80::1]:1"]
+OPEN_ADDRESSES = ["0.0.0.0:50051", "[::]:50051", "192.168.0.1:50051", "example.org:50051", "[fe80::1]:1"]
 
 
 @pytest.mark.parametrize("address", OPEN_ADDRESSES)
@@ -495,3 +502,55 @@ def test_others_reach_any_other_address(address: str) -> None:
 
 def test_a_section_may_be_empty(load: Load) -> None:
     assert load({**LEAST, "server": None, "auth": None}).server == Server()
+
+
+OPENAI = {"kind": "openai", "base_url": "https://x/v1"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"server": {"grpc_address": "nope"}}, "server.grpc_address: expected host:port"),
+        ({"server": {"grpc_address": "127.0.0.1"}}, "server.grpc_address: expected host:port"),
+        ({"server": {"grpc_address": "127.0.0.1:99999"}}, "server.grpc_address: expected host:port"),
+        ({"server": {"grpc_address": "127.0.0.1:http"}}, "server.grpc_address: expected host:port"),
+        ({"server": {"grpc_address": "[::1:50051"}}, "server.grpc_address: expected host:port"),
+        ({"server": {"health_address": ":1"}}, "server.health_address: expected host:port"),
+        ({"server": {"drain_grace_s": float("inf")}}, "server.drain_grace_s: Expected `float` <= 86400"),
+        ({"providers": {"p": OPENAI | {"base_url": "http://[::1/v1"}}}, "providers.p.base_url: expected an http://"),
+        ({"providers": {"p": OPENAI | {"base_url": "http://h:99999/v1"}}}, "providers.p.base_url: expected an http://"),
+        ({"providers": {"p": OPENAI | {"headers": {"a b": "c"}}}}, "providers.p.headers.'a b': no HTTP header"),
+        ({"providers": {"p": OPENAI | {"headers": {"a": "b\r\nc: d"}}}}, "providers.p.headers.'a': no HTTP header"),
+        (
+            {"providers": {"p": OPENAI | {"headers": {"Content-Length": "5"}}}},
+            "providers.p.headers.Content-Length: this",
+        ),
+        ({"providers": {"p": OPENAI | {"ca_file": "/no/such.pem"}}}, "providers.p.ca_file: /no/such.pem is no file"),
+        ({"providers": {"p": OPENAI | {"api_key_file": "a\0b"}}}, "providers.p.api_key_file: "),
+        (
+            {"providers": {"p": {"kind": "embedded", "model_file": "/no.gguf"}}},
+            "providers.p.model_file: /no.gguf is no",
+        ),
+    ],
+)
+def test_a_value_that_cant_work_is_found_at_start(load: Load, change: dict[str, Any], message: str) -> None:
+    models = {"m": {"targets": [{"provider": "p", "model": "m"}]}}
+    with pytest.raises(ConfigError) as raised:
+        load({"providers": {"p": OPENAI}, "models": models, **change})
+
+    assert str(raised.value).startswith(message)
+
+
+def test_a_key_in_the_place_of_a_variables_name_is_not_told(load: Load) -> None:
+    providers = {"p": OPENAI | {"api_key_env": CANARY}}
+    with pytest.raises(ConfigError) as raised:
+        load({"providers": providers, "models": {"m": {"targets": [{"provider": "p", "model": "m"}]}}})
+
+    assert str(raised.value).startswith("providers.p.api_key_env: expected the name of an environment variable")
+    assert CANARY not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["", "a\nb"])
+def test_a_model_id_that_nobody_can_ask_for_is_refused(load: Load, name: str) -> None:
+    with pytest.raises(ConfigError, match="expected an id of printable characters"):
+        load({"providers": {"p": OPENAI}, "models": {name: {"targets": [{"provider": "p", "model": "m"}]}}})

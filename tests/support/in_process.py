@@ -12,6 +12,7 @@ from typing import Any
 from service import config
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
+from service.health import Health
 from service.providers.provider import Identity, Provider
 from service.routing import Model, Router, Target
 from service.rpc.access_log import AccessLog
@@ -20,7 +21,7 @@ from service.rpc.chat import ChatServicer
 from service.rpc.guard import Guard
 from service.rpc.in_flight import InFlight
 from service.rpc.models import ModelServicer
-from service.server import Health, Server
+from service.server import HEALTH_NAMES, Server
 
 
 @dataclass
@@ -64,10 +65,10 @@ async def in_process(
 ) -> AsyncIterator[InProcess]:
     """Serve models named like the providers, without keys, until the block is left."""
     settings = server or config.Server(grpc_address="127.0.0.1:0", drain_grace_s=1.0)
-    in_flight, health, log = InFlight(), Health(), io.BytesIO()
+    in_flight, health, log = InFlight(), Health(HEALTH_NAMES), io.BytesIO()
     router = Router({name: Model(name, Target(name, name), 0) for name in providers})
     running = Server(settings, Guard(Keys([]), AccessLog(log), in_flight), in_flight, health)
-    await health.set_serving(is_serving=True)
+    health.set_serving(is_serving=True)
     addresses = await running.start(ChatServicer(router, providers, sse_keepalive_s), ModelServicer(router))
     try:
         yield InProcess(addresses["grpc"], log, in_flight)

@@ -90,7 +90,8 @@ def _classify(status: int, error: wire.Error, retry_after_s: float | None, metad
             message = f"The provider refused the request as wrong (HTTP {status}){told}."
             return Rejected(Reason.UPSTREAM_REJECTED, message, param=param, metadata=metadata)
         case _ if 500 <= status <= 599:  # noqa: PLR2004 - the server errors
-            return Unavailable(f"The provider can't answer now (HTTP {status}).", metadata=metadata)
+            message = f"The provider can't answer now (HTTP {status})."
+            return Unavailable(message, retry_after_s=retry_after_s, metadata=metadata)
         case _:
             return Malformed(f"The provider answered with the unexpected status {status}.", metadata=metadata)
 

@@ -17,10 +17,10 @@ from service.providers.provider import Identity
 from service.providers.sse import SseDecoder, SseEvent, SseTooLongError
 from service.providers.transport import Transport, UpstreamRequest, UpstreamResponse
 
-_MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Room for an answer with sound in base64; what is larger is refused, not cut."""
 _MAX_ERROR_BYTES = 1024 * 1024
-_LEFTOVER_S = 0.25
+_LEFTOVER_S = 0.05
 """How long to wait, after a stream's end, for the body's end, so that the connection can be kept."""
 
 EndpointLookup = Callable[[], tuple[str, Mapping[str, str]]]
@@ -89,7 +89,10 @@ class OpenAIChatProvider:
 
     async def _raise_for_status(self, response: UpstreamResponse) -> None:
         if response.status != 200:  # noqa: PLR2004 - OK
-            body = await response.read(_MAX_ERROR_BYTES)
+            try:
+                body = await response.read(_MAX_ERROR_BYTES)
+            except UpstreamError:  # the status tells enough
+                body = b""
             raise error_of_answer(self._name, response.status, body, response.header)
 
     def _require_event_stream(self, response: UpstreamResponse) -> None:

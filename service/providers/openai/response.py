@@ -15,6 +15,7 @@ from service.errors import Malformed
 from service.json_values import json_object
 from service.providers.openai import wire
 from service.providers.openai.errors import error_within_answer
+from service.providers.openai.finish import finish_reason_of
 from service.providers.provider import Identity
 
 
@@ -101,7 +102,12 @@ def split_content(content: str | list[dict[str, Any]] | None) -> tuple[str | Non
         return content, None
     text = [part["text"] for part in content if isinstance(part.get("text"), str)]
     inner = [part["thinking"] for part in content if isinstance(part.get("thinking"), list)]
-    reasoning = [piece["text"] for pieces in inner for piece in pieces if isinstance(piece.get("text"), str)]
+    reasoning = [
+        piece["text"]
+        for pieces in inner
+        for piece in pieces
+        if isinstance(piece, dict) and isinstance(piece.get("text"), str)
+    ]
     return "".join(text) if text else None, "".join(reasoning) if reasoning else None
 
 
@@ -140,7 +146,7 @@ def _choice(provider: str, choice: wire.Choice, completion_id: str) -> pb.Choice
     if message is None:
         raise Malformed("A choice of the provider's answer has no message.", metadata={"provider": provider})
     # Some providers (Snowflake) leave the reason empty in an answer that is complete.
-    finish_reason = choice.finish_reason or ("tool_calls" if message.tool_calls else "stop")
+    finish_reason = finish_reason_of(provider, choice) or ("tool_calls" if message.tool_calls else "stop")
     translated = pb.Choice(
         index=choice.index,
         message=_message(message, f"{completion_id}_{choice.index}"),

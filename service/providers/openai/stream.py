@@ -16,6 +16,7 @@ from service.errors import Interrupted, Malformed, UpstreamError
 from service.json_values import json_object
 from service.providers.openai import wire
 from service.providers.openai.errors import error_within_answer
+from service.providers.openai.finish import finish_reason_of
 from service.providers.openai.response import (
     audio_output,
     created_of,
@@ -119,11 +120,11 @@ class StreamTranslator:
         logprobs = logprobs_of(choice.logprobs)
         if delta.ByteSize() or (logprobs and logprobs.ByteSize()):
             chunks.append(self._choice_chunk(choice.index, delta, logprobs))
-        # An empty reason (Snowflake) is none.
-        if choice.finish_reason and not state.finished:
+        finish_reason = finish_reason_of(self._provider, choice)
+        if finish_reason and not state.finished:
             state.finished = True
             last = self._choice_chunk(choice.index, pb.Delta())
-            last.choices[0].finish_reason.string_value = choice.finish_reason
+            last.choices[0].finish_reason.string_value = finish_reason
             chunks.append(last)
         if choice.content_filter_results:
             chunks = chunks or [self._choice_chunk(choice.index, pb.Delta())]

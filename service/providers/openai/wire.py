@@ -148,6 +148,8 @@ class Error(msgspec.Struct):
 class Choice(msgspec.Struct):
     """One answer, or within a stream a piece of one."""
 
+    error: Error | str | None = None
+    """OpenRouter reports failures of the provider behind it here."""
     index: Index = 0
     message: Message | None = None
     delta: Message | None = None

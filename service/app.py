@@ -17,6 +17,7 @@ from service.errors import ConfigError
 from service.health import Health
 from service.logs import set_up_logging
 from service.providers.embedded.options import Options
+from service.providers.embedded.provider import EmbeddedChatProvider
 from service.providers.embedded.supervisor import EmbeddedModel
 from service.providers.openai.provider import OpenAIChatProvider
 from service.providers.provider import Provider
@@ -133,7 +134,7 @@ def _embedded_provider(
         now = model.endpoint  # port and key change with every restart
         return now.base_url, {"authorization": f"Bearer {now.api_key}"}
 
-    return OpenAIChatProvider(name, endpoint, transport)
+    return EmbeddedChatProvider(OpenAIChatProvider(name, endpoint, transport), section.slots)
 
 
 def _openai_provider(name: str, section: config.OpenAIProvider, stack: AsyncExitStack) -> Provider:

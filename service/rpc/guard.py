@@ -3,7 +3,8 @@
 Nothing but what is decided here reaches callers: a `ParleyError` becomes its row of the table, any
 other exception INTERNAL with a fixed text and the request id to look it up by. Handlers run as
 coroutines that `await context.write(…)`; with other forms grpcio cleans up after a cancellation
-later, and elsewhere.
+later, and elsewhere. Every method is served as one that takes a stream, and reads its one request
+itself: grpcio leaves a caller of any other kind without an answer who sends none.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Guard(grpc.aio.ServerInterceptor):
         return guarded
 
     def _refusal(self, error: RequestError) -> Handler:
-        """A handler that refuses without reading: to a server every method may be a streaming one."""
+        """A handler that refuses without reading."""
 
         async def refuse(_requests: object, context: Context) -> NoReturn:
             await self._fail(CURRENT.get(), context, error)
@@ -83,36 +84,34 @@ class Guard(grpc.aio.ServerInterceptor):
         answer = cast(_Behaviour, handler.unary_unary)
         decode, encode = handler.request_deserializer, cast(Callable[[Any], bytes], handler.response_serializer)
 
-        async def guarded(raw: bytes, context: Context) -> bytes:
+        async def guarded(_requests: object, context: Context) -> bytes:
             call = CURRENT.get()
             self._in_flight.enter(call, context)
             try:
-                encoded = encode(await answer(_decode(decode, raw), context))
+                encoded = encode(await answer(await _read(decode, context), context))
                 await context.send_initial_metadata(_initial_metadata(call))
             except BaseException as error:  # noqa: BLE001 - all of them end in _fail, which raises
-                raw = b""  # grpc keeps what is raised, and with it this frame
                 await self._fail(call, context, error)
             self._access_log.write(call, "OK")
             return encoded
 
-        return grpc.unary_unary_rpc_method_handler(guarded)
+        return grpc.stream_unary_rpc_method_handler(guarded)
 
     def _stream(self, handler: Handler) -> Handler:
         answer = cast(_Behaviour, handler.unary_stream)
         decode = handler.request_deserializer
 
-        async def guarded(raw: bytes, context: Context) -> None:
+        async def guarded(_requests: object, context: Context) -> None:
             call = CURRENT.get()
             self._in_flight.enter(call, context)
             try:
-                await answer(_decode(decode, raw), context)
+                await answer(await _read(decode, context), context)
             except BaseException as error:  # noqa: BLE001 - all of them end in _fail, which raises
-                raw = b""  # grpc keeps what is raised, and with it this frame
                 await self._fail(call, context, error)
             context.set_trailing_metadata((("x-request-id", call.request_id),))
             self._access_log.write(call, "OK")
 
-        return grpc.unary_stream_rpc_method_handler(guarded, None, handler.response_serializer)
+        return grpc.stream_stream_rpc_method_handler(guarded, None, handler.response_serializer)
 
     async def _fail(self, call: Call, context: Context, error: BaseException) -> NoReturn:
         """Log the call and end it with the status of `error`; a cancellation is passed on."""
@@ -148,7 +147,10 @@ def _initial_metadata(call: Call) -> tuple[tuple[str, str], ...]:
     return (request_id, ("x-parley-empty-lists", "1")) if call.has_empty_lists else (request_id,)
 
 
-def _decode(decode: Callable[[bytes], Any] | None, raw: bytes) -> Any:
+async def _read(decode: Callable[[bytes], Any] | None, context: Context) -> Any:
+    raw: Any = await context.read()
+    if raw is grpc.aio.EOF:
+        raise RequestError(Reason.REQUEST_UNDECODABLE, "The call ended without a request.")
     try:
         return decode(raw) if decode else raw
     except (DecodeError, RecursionError):

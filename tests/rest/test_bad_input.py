@@ -111,6 +111,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "logit_bias key": ({"logit_bias": {"word": 1}}, "logit_bias", "invalid_value"),
     "top_logprobs": ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "invalid_value"),
     "top_logprobs without logprobs": ({"top_logprobs": 2}, "logprobs", "invalid_value"),
+    "function_call a number": ({"function_call": 5}, "function_call", "invalid_value"),
+    "function_call of a function that is not there": (
+        {"function_call": {"name": "f"}},
+        "function_call.name",
+        "invalid_value",
+    ),
     "reasoning_effort": ({"reasoning_effort": "extreme"}, "reasoning_effort", "invalid_value"),
     "verbosity": ({"verbosity": "loud"}, "verbosity", "invalid_value"),
     "modalities": ({"modalities": ["smell"]}, "modalities[0]", "invalid_value"),
@@ -276,6 +282,7 @@ BROKEN: dict[str, bytes] = {
     "truncated": b'{"model":"echo","messages":[{"role":"user","content":"' + CANARY.encode(),
     "not JSON": CANARY.encode(),
     "a trailing comma": b'{"model":"echo",}',
+    "a trailing comma where a stream is wanted": b'{"model":"echo","messages":[{"role":"user","content":"x"}],"stream":true,}',
     "two documents": b'{"model":"echo"}{"model":"echo"}',
     "an array": b"[]",
     "a string": b'"x"',
@@ -432,6 +439,52 @@ def test_an_unknown_path_or_method_is_an_envelope(stack: Stack, method: str, pat
     assert head.split(" ")[1] == str(status), answer
     error = json.loads(text[text.index("{") : text.rindex("}") + 1])["error"]
     assert error["type"] == "invalid_request_error"
+
+
+def test_stream_options_without_a_stream_are_refused(stack: Stack) -> None:
+    body = {"model": "echo", "messages": [USER], "stream_options": {"include_usage": True}}
+    for face in FACES:
+        outcome = ask(stack, face, body)
+        assert outcome.failure is not None
+        assert (outcome.failure.code, outcome.failure.param) == ("invalid_value", "stream_options")
+
+
+@pytest.mark.parametrize("kib", [10, 20, 40, 55])
+def test_large_headers_are_taken(stack: Stack, kib: int) -> None:
+    response = httpx.get(f"{stack.url}/v1/models", headers={"x-api-key": KEY, "x-big": "x" * kib * 1024})
+
+    assert response.status_code == 200
+
+
+def test_headers_beyond_60_kib_are_a_431(stack: Stack) -> None:
+    response = httpx.get(f"{stack.url}/v1/models", headers={"x-api-key": KEY, "x-big": "x" * 70 * 1024})
+
+    assert response.status_code == 431
+    _envelope(response)
+
+
+def test_binary_metadata_of_rest_clients_is_left_out(stack: Stack) -> None:
+    response = httpx.get(f"{stack.url}/v1/models", headers={"x-api-key": KEY, "foo-bin": "!!!"})
+
+    assert response.status_code == 200
+
+
+def test_a_client_of_http_1_0_is_answered(stack: Stack) -> None:
+    host, port = stack.http_address.split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(f"GET /v1/models HTTP/1.0\r\nx-api-key: {KEY}\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    assert answer.startswith(("HTTP/1.0 200", "HTTP/1.1 200"))
+    assert '"object":"list"' in answer
+
+
+def test_a_request_of_200_000_messages_is_refused(stack: Stack) -> None:
+    body = '{"model":"echo","messages":[' + ",".join(['{"role":"user"}'] * 200_000) + "]}"
+    response = _post(stack, body.encode())
+
+    assert response.status_code == 400
+    assert _envelope(response)["param"] == "messages"
 
 
 def test_an_unknown_query_parameter_is_a_400(stack: Stack) -> None:

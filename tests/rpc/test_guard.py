@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import re
+import sys
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import grpc
 import httpx
+import psutil
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 
-from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
+from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk, Choice
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from service._gen.parley.v1.model_service_pb2 import GetModelRequest, ListModelsRequest
 from service.errors import ParleyError, Reason
+from service.logs import JsonFormatter
 from tests.conftest import KEY
 from tests.support.faces import FACES, Face, ask, grpc_failure, to_proto
 from tests.support.health import health_stub
@@ -125,19 +129,118 @@ def test_the_callers_request_id_is_kept_or_one_is_made(
     assert stack.calls(made)[0]["status"] == "OK"
 
 
-@pytest.mark.parametrize("sent", ["my-id-1", "with space", "x" * 129, "naïve"])
-async def test_a_request_id_that_no_log_should_hold_is_replaced(sent: str) -> None:
-    provider = FakeProvider(answer=lambda _: ChatCompletion(choices=[{"index": 0}]))  # type: ignore[list-item]
+@pytest.mark.parametrize(("sent", "is_kept"), [("my-id-1", True), ("a b", True), ("x" * 256, True), ("x" * 257, False)])
+async def test_a_request_id_is_taken_over_unless_it_is_too_long(
+    sent: str,
+    is_kept: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    provider = FakeProvider(answer=lambda _: ChatCompletion(choices=[Choice(index=0)]))
     async with in_process({"m": provider}) as service, grpc.aio.insecure_channel(service.address) as channel:
-        call = ChatServiceStub(channel).CreateChatCompletion(
-            REQUEST, metadata=(("x-request-id", sent.encode("ascii", "ignore").decode()),)
-        )
+        call = ChatServiceStub(channel).CreateChatCompletion(REQUEST, metadata=(("x-request-id", sent),))
         await call
         returned = dict(await call.initial_metadata())["x-request-id"]
         (line,) = service.calls()
 
     assert line["request_id"] == returned
-    assert (returned == sent) == (sent == "my-id-1") or sent == "naïve"
+    assert (returned == sent) == is_kept
+    assert is_kept or UUID.fullmatch(str(returned))
+
+
+@pytest.mark.parametrize("method", ["CreateChatCompletion", "StreamChatCompletion"])
+async def test_a_caller_that_sends_no_request_is_told_so(method: str) -> None:
+    async def nothing() -> AsyncGenerator[bytes]:
+        for request in list[bytes]():
+            yield request
+
+    async with in_process({"m": FakeProvider()}) as service, grpc.aio.insecure_channel(service.address) as channel:
+        call: Any = channel.stream_unary(f"/parley.v1.ChatService/{method}")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(nothing(), timeout=10)
+
+    assert grpc_failure(caught.value).code == "invalid_request_body"
+
+
+async def test_calls_that_fail_let_go_of_their_requests() -> None:
+    """grpcio keeps what a handler raised until the collector comes, which counts objects and not bytes."""
+
+    async def chunks(_request: ChatCompletionRequest) -> AsyncGenerator[ChatCompletionChunk]:
+        await asyncio.Event().wait()
+        yield ChatCompletionChunk()
+
+    provider = FakeProvider(chunks=chunks, asked=_Forgetful())
+    big = ChatCompletionRequest(model="m", temperature=5)
+    big.messages.add(role="user").content.string_value = "x" * 10_000_000
+    process = psutil.Process()
+    async with in_process({"m": provider}) as service, grpc.aio.insecure_channel(service.address) as channel:
+        stub = ChatServiceStub(channel)
+        before = process.memory_info().rss
+        for _ in range(40):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.CreateChatCompletion(big)
+        big.ClearField("temperature")
+        for _ in range(40):
+            call = stub.StreamChatCompletion(big)
+            reading = asyncio.ensure_future(call.read())
+            while not len(service.in_flight):  # noqa: ASYNC110 - the server sets no event
+                await asyncio.sleep(0.005)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            await service.in_flight.wait_idle()
+
+        assert process.memory_info().rss - before < 400_000_000, "kept would be 800 MB"
+
+
+class _Forgetful(list[ChatCompletionRequest]):
+    def append(self, _request: ChatCompletionRequest) -> None:
+        """Keep nothing."""
+
+
+async def test_a_log_that_cannot_be_written_fails_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = FakeProvider(answer=lambda _: ChatCompletion(choices=[Choice(index=0)]))
+    async with in_process({"m": provider}) as service, grpc.aio.insecure_channel(service.address) as channel:
+        monkeypatch.setattr(service.log, "write", _no_space)
+        await ChatServiceStub(channel).CreateChatCompletion(REQUEST)
+        monkeypatch.undo()
+        await ChatServiceStub(channel).CreateChatCompletion(REQUEST)
+
+        assert [line["lost"] for line in service.calls()] == [1]
+
+
+def _no_space(_data: bytes) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_texts_of_other_packages_are_withheld_from_the_log() -> None:
+    try:
+        int(SECRET)
+    except ValueError:
+        error = sys.exc_info()
+    theirs = logging.LogRecord("grpc._cython", logging.ERROR, "x.py", 7, "bad header %s", (SECRET,), error, "read")
+    ours = logging.LogRecord("service.app", logging.ERROR, "x.py", 7, "call %s failed", ("id-1",), error, "read")
+
+    lines = [JsonFormatter().format(record) for record in (theirs, ours)]
+
+    assert SECRET not in "".join(lines)
+    assert "text withheld; read, line 7" in lines[0]
+    assert "call id-1 failed" in lines[1]
+    assert all('"exception":"ValueError"' in line and "test_guard.py" in line for line in lines)
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit, BaseException, RuntimeError])
+async def test_whatever_is_raised_the_caller_gets_a_status(kind: type[BaseException]) -> None:
+    def fail(_request: ChatCompletionRequest) -> ChatCompletion:
+        raise kind(SECRET)
+
+    async with (
+        in_process({"m": FakeProvider(answer=fail)}) as service,
+        grpc.aio.insecure_channel(service.address) as channel,
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ChatServiceStub(channel).CreateChatCompletion(REQUEST, timeout=10)
+
+    assert grpc_failure(caught.value).code == "internal_error"
+    assert SECRET not in str(caught.value)
 
 
 def test_the_access_log_holds_neither_prompt_nor_answer_nor_key(stack: Stack) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +53,8 @@ class InProcess:
     address: str
     log: io.BytesIO
     in_flight: InFlight
+    drain: Callable[[], Awaitable[None]]
+    """What SIGTERM begins; done anyway at the block's end."""
 
     def calls(self) -> list[dict[str, Any]]:
         """The access log's lines."""
@@ -71,6 +73,6 @@ async def in_process(
     health.set_serving(is_serving=True)
     addresses = await running.start(ChatServicer(router, providers, sse_keepalive_s), ModelServicer(router))
     try:
-        yield InProcess(addresses["grpc"], log, in_flight)
+        yield InProcess(addresses["grpc"], log, in_flight, running.drain)
     finally:
         await running.drain()

@@ -1,0 +1,149 @@
+"""The drain, to the last byte: what SIGTERM does to calls at any stage."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from service import config
+from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk, Choice
+from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
+from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
+from service.health import NOT_SERVING, SERVING, Health
+from tests.support.faces import grpc_failure, to_proto
+from tests.support.health import health_stub
+from tests.support.in_process import FakeProvider, in_process
+from tests.support.stack import gateway_beside
+
+REQUEST = to_proto({"model": "m", "messages": [{"role": "user", "content": "x"}]})
+SOON = config.Server(grpc_address="127.0.0.1:0", drain_grace_s=0.2)
+LATE = config.Server(grpc_address="127.0.0.1:0", drain_grace_s=20)
+
+
+async def test_a_drain_waits_until_a_large_answer_has_left() -> None:
+    big = "x" * 20_000_000
+
+    def answer(_request: ChatCompletionRequest) -> ChatCompletion:
+        choice = Choice(index=0, finish_reason="stop")
+        choice.message.content = big
+        return ChatCompletion(id="x", choices=[choice])
+
+    provider = FakeProvider(answer=answer)
+    options = [("grpc.max_receive_message_length", -1)]
+    async with (
+        in_process({"m": provider}, server=LATE) as service,
+        grpc.aio.insecure_channel(service.address, options=options) as channel,
+    ):
+        call = asyncio.ensure_future(_create(channel))
+        while not provider.asked:  # noqa: ASYNC110 - gRPC sets no event
+            await asyncio.sleep(0.001)
+        await service.drain()
+
+        assert (await call).choices[0].message.content == big
+
+
+async def _create(channel: grpc.aio.Channel) -> ChatCompletion:
+    answer: Any = await ChatServiceStub(channel).CreateChatCompletion(REQUEST, timeout=30)
+    completion: ChatCompletion = answer
+    return completion
+
+
+async def _endless(_request: ChatCompletionRequest) -> AsyncGenerator[ChatCompletionChunk]:
+    chunk = ChatCompletionChunk(id="x", object="chat.completion.chunk", created=1, model="m")
+    chunk.choices.add(index=0).delta.content = "x" * 10_000
+    while True:
+        yield chunk
+
+
+async def test_a_rest_stream_blocked_by_its_reader_is_told_of_the_shutdown_when_it_reads(tmp_path: Path) -> None:
+    async with (
+        in_process({"m": FakeProvider(chunks=_endless)}, server=SOON) as service,
+        gateway_beside(service.address, tmp_path) as address,
+    ):
+        host, port = address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+        body = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "x"}]})
+        head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+        writer.write(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
+        while not len(service.in_flight):  # noqa: ASYNC110 - gRPC sets no event
+            await asyncio.sleep(0.01)
+        draining = asyncio.ensure_future(service.drain())
+        await asyncio.sleep(1)  # past the grace period, while nothing is read
+        async with asyncio.timeout(20):
+            received = await reader.read(-1)
+            await draining
+        writer.close()
+
+    last = received.rpartition(b"data: ")[2]
+    assert b"shutting_down" in last
+    assert b"[DONE]" not in received
+    assert [line["reason"] for line in service.calls()] == ["SHUTTING_DOWN"]
+
+
+async def test_a_grpc_stream_blocked_by_its_reader_is_told_of_the_shutdown_when_it_reads() -> None:
+    async with (
+        in_process({"m": FakeProvider(chunks=_endless)}, server=SOON) as service,
+        grpc.aio.insecure_channel(service.address) as channel,
+    ):
+        call: Any = ChatServiceStub(channel).StreamChatCompletion(REQUEST)
+        await call.read()
+        draining = asyncio.ensure_future(service.drain())
+        await asyncio.sleep(1)  # past the grace period, while nothing is read
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _read_all(call)
+        await draining
+
+    assert grpc_failure(caught.value).code == "shutting_down"
+
+
+async def _read_all(call: Any) -> None:
+    while await call.read() is not grpc.aio.EOF:
+        pass
+
+
+async def test_a_caller_that_never_reads_does_not_hold_the_end_back() -> None:
+    async with (
+        in_process({"m": FakeProvider(chunks=_endless)}, server=SOON) as service,
+        grpc.aio.insecure_channel(service.address) as channel,
+    ):
+        call: Any = ChatServiceStub(channel).StreamChatCompletion(REQUEST)
+        await call.read()
+        async with asyncio.timeout(15):
+            await service.drain()
+
+        assert len(service.in_flight) == 0
+
+
+async def test_a_health_watcher_learns_every_change_and_holds_no_drain_back() -> None:
+    async with (
+        in_process({"m": FakeProvider()}, server=LATE) as service,
+        grpc.aio.insecure_channel(service.address) as channel,
+    ):
+        watched = health_stub(channel).Watch(HealthCheckRequest(service="parley.v1.ChatService"))
+        assert (await watched.read()).status == SERVING
+        unknown = health_stub(channel).Watch(HealthCheckRequest(service="no.such"))
+        assert (await unknown.read()).status == HealthCheckResponse.SERVICE_UNKNOWN
+        async with asyncio.timeout(5):
+            await service.drain()
+
+        assert (await watched.read()).status == NOT_SERVING
+
+
+async def test_health_is_final_after_a_shutdown() -> None:
+    health = Health(("",))
+    states = []
+    for is_serving in (True, False, True):
+        health.set_serving(is_serving=is_serving)
+        states.append((await health.Check(HealthCheckRequest(), None)).status)  # type: ignore[arg-type]
+    health.shut_down()
+    health.set_serving(is_serving=True)
+    states.append((await health.Check(HealthCheckRequest(), None)).status)  # type: ignore[arg-type]
+
+    assert states == [SERVING, NOT_SERVING, SERVING, NOT_SERVING]

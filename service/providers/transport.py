@@ -23,8 +23,6 @@ class Timeouts:
     """Until the connection stands, TLS included."""
     read_s: float = 120.0
     """Until the first byte of the answer, and then between any two reads of it."""
-    pool_s: float = 10.0
-    """Until a connection of the pool is free."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,16 +43,14 @@ class AiohttpTransport:
         timeouts: `connect_s` covers the look-up of the name and TLS; `read_s` runs from the start of
             the request.
         ca_file: PEM certificates to trust besides the system's.
-        max_connections: How many requests may be under way at once; None for any number.
 
     Raises:
         ConfigError: `ca_file` can't be used.
     """
 
-    def __init__(self, timeouts: Timeouts, *, ca_file: Path | None = None, max_connections: int | None = None) -> None:
+    def __init__(self, timeouts: Timeouts, *, ca_file: Path | None = None) -> None:
         self._timeouts = timeouts
         self._trusted = None if ca_file is None else trusting(ca_file)
-        self._slots = None if max_connections is None else asyncio.Semaphore(max_connections)
         self._route_of = functools.lru_cache(maxsize=1024)(functools.partial(_route_of, Proxies()))
         self._session: aiohttp.ClientSession | None = None  # it wants a running loop
         self._is_closed = False
@@ -91,21 +89,6 @@ class AiohttpTransport:
                 raise
             raise self.translate(error) from None  # the session was closed while a host name was looked up
 
-    async def take_slot(self) -> None:
-        """Wait until the request may be under way."""
-        if self._slots is None:
-            return
-        try:
-            async with asyncio.timeout(self._timeouts.pool_s):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise error_of(Failure.POOL_TIMEOUT, self._timeouts) from None
-
-    def return_slot(self) -> None:
-        """Let the next request go."""
-        if self._slots is not None:
-            self._slots.release()
-
     def translate(self, error: BaseException) -> UpstreamError | ConfigError:
         """What an exception of the client means."""
         return error_of(Failure.CLOSED if self._is_closed else failure_of(error), self._timeouts)
@@ -125,12 +108,7 @@ class _Exchange:
         self._request = request
 
     async def __aenter__(self) -> Self:
-        await self._transport.take_slot()
-        try:
-            self._response = await self._transport.post(self._request)
-        except BaseException:
-            self._transport.return_slot()
-            raise
+        self._response = await self._transport.post(self._request)
         self.status = self._response.status
         encoding = self._response.headers.get("content-encoding", "identity")
         self._gunzip = None if encoding == "identity" else Gunzip()  # nothing else is asked for
@@ -141,7 +119,6 @@ class _Exchange:
     ) -> None:
         if not self._response.closed:  # the body's end has not come
             self._response.close()
-        self._transport.return_slot()
 
     def header(self, name: str) -> str | None:
         value: str | None = self._response.headers.get(name)

@@ -26,7 +26,6 @@ class Failure(Enum):
     CLOSED = auto()
     CONNECT_TIMEOUT = auto()
     READ_TIMEOUT = auto()
-    POOL_TIMEOUT = auto()
     NOT_HTTP = auto()
     UNDECODABLE = auto()
     UNSENDABLE = auto()
@@ -76,17 +75,17 @@ THEIRS = (aiohttp.ClientError, http.HttpProcessingError, OSError, ValueError, Ru
 """What to catch where aiohttp is called."""
 
 _UNAVAILABLE = {
-    Failure.REFUSED: "the provider refused the connection",
-    Failure.NAME_UNKNOWN: "the provider's host name can't be resolved",
-    Failure.TLS: "no TLS connection to the provider: the handshake or the check of its certificate failed",
-    Failure.UNCONNECTED: "no connection to the provider",
-    Failure.BROKEN: "the connection to the provider broke",
-    Failure.CLOSED: "the connections to the provider were closed by this service",
-    Failure.DEFECT: "the request to the provider failed inside the HTTP client",
+    Failure.REFUSED: "The provider refused the connection.",
+    Failure.NAME_UNKNOWN: "The provider's host name can't be resolved.",
+    Failure.TLS: "No TLS connection to the provider: the handshake or the check of its certificate failed.",
+    Failure.UNCONNECTED: "No connection to the provider.",
+    Failure.BROKEN: "The connection to the provider broke.",
+    Failure.CLOSED: "The connections to the provider were closed by this service.",
+    Failure.DEFECT: "The request to the provider failed inside the HTTP client.",
 }
 _MALFORMED = {
-    Failure.NOT_HTTP: "the provider's answer breaks the rules of HTTP",
-    Failure.UNDECODABLE: "the provider's answer can't be decompressed",
+    Failure.NOT_HTTP: "The provider's answer breaks the rules of HTTP.",
+    Failure.UNDECODABLE: "The provider's answer can't be decompressed.",
 }
 
 
@@ -108,17 +107,15 @@ def error_of(failure: Failure, timeouts: Timeouts) -> UpstreamError | ConfigErro
     if failure in _MALFORMED:
         return Malformed(_MALFORMED[failure])
     if failure is Failure.CONNECT_TIMEOUT:
-        return Timeout(f"no connection to the provider within {timeouts.connect_s:g} s")
+        return Timeout(f"No connection to the provider within {timeouts.connect_s:g} s.")
     if failure is Failure.READ_TIMEOUT:
-        return Timeout(f"the provider sent nothing for {timeouts.read_s:g} s")
-    if failure is Failure.POOL_TIMEOUT:
-        return Timeout(f"no connection to the provider became free within {timeouts.pool_s:g} s")
+        return Timeout(f"The provider sent nothing for {timeouts.read_s:g} s.")
     return ConfigError("a provider's URL or one of its headers can't be sent: expected http(s) and printable headers")
 
 
 def too_long(max_bytes: int) -> Malformed:
     """The error for a body of more than `max_bytes`."""
-    return Malformed(f"the provider's answer is longer than {max_bytes} bytes")
+    return Malformed(f"The provider's answer is longer than {max_bytes} bytes.")
 
 
 def undecodable() -> Malformed:

@@ -10,9 +10,9 @@ import pytest
 import uvloop
 from aiohttp import web
 
-from service.errors import Timeout, Unavailable
+from service.errors import Unavailable
 from service.providers import transport_aiohttp
-from service.providers.transport import USER_AGENT, Timeouts, Transport
+from service.providers.transport import USER_AGENT, Transport
 from service.providers.transport_aiohttp import AiohttpTransport
 from tests.service.transport_support import (
     CHUNKED,
@@ -26,7 +26,6 @@ from tests.service.transport_support import (
     Server,
     answering,
     answering_once,
-    assert_safe,
     chunk,
     proxy_environment,
     read,
@@ -361,19 +360,6 @@ async def test_aclose_ends_a_request_that_waits_for_a_name(monkeypatch: pytest.M
 
 
 # The pool
-
-
-async def test_a_full_pool_is_a_timeout() -> None:
-    transport = AiohttpTransport(Timeouts(connect_s=5, read_s=30, pool_s=0.2), max_connections=1)
-    async with Server(stalling(CHUNKED + chunk(b"abc"))) as server:
-        async with transport.send(server.request()) as response, aclosing(response.chunks()) as chunks:
-            await anext(chunks)
-            with pytest.raises(Timeout, match=r"became free within 0\.2 s") as caught:
-                await read(transport, server.request())
-        async with transport.send(server.request()) as response:
-            assert response.status == 200
-    assert_safe(caught.value)
-    await transport.aclose()
 
 
 async def test_a_kept_connection_that_the_server_closed_is_not_used(transport: Transport) -> None:

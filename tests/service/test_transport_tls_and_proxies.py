@@ -76,13 +76,13 @@ async def test_plain_http_where_tls_is_expected_is_told(transport: Transport) ->
 
 
 async def test_a_tls_handshake_that_stalls_is_a_connect_timeout() -> None:
-    transport = AiohttpTransport(Timeouts(connect_s=0.2, read_s=30, pool_s=30))
+    transport = AiohttpTransport(Timeouts(connect_s=0.2, read_s=30))
 
     async def silent(connection: Connection) -> None:
         await connection.until_closed()
 
     async with Server(silent) as server:
-        with pytest.raises(Timeout, match=r"no connection to the provider within 0\.2 s") as caught:
+        with pytest.raises(Timeout, match=r"No connection to the provider within 0\.2 s") as caught:
             await read(transport, server.request("https"))
     assert_safe(caught.value)
     await transport.aclose()
@@ -162,7 +162,7 @@ async def test_a_proxy_that_opens_no_tunnel_is_told(monkeypatch: pytest.MonkeyPa
         with proxy_environment(monkeypatch, ""):
             monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SECRET}@127.0.0.1:{proxy.port}")
             transport = AiohttpTransport(LONG)
-        with pytest.raises(Unavailable, match="no connection to the provider") as caught:
+        with pytest.raises(Unavailable, match="No connection to the provider") as caught:
             await read(transport, request_to("https://nowhere.invalid/"))
         await transport.aclose()
     assert asked[0].startswith(b"CONNECT nowhere.invalid:443 HTTP/1.1\r\n")

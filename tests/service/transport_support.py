@@ -11,8 +11,8 @@ import pytest
 
 from service.providers.transport import Timeouts, Transport, UpstreamRequest
 
-SHORT = Timeouts(connect_s=0.2, read_s=0.2, pool_s=0.2)
-LONG = Timeouts(connect_s=5, read_s=30, pool_s=5)
+SHORT = Timeouts(connect_s=0.2, read_s=0.2)
+LONG = Timeouts(connect_s=5, read_s=30)
 SECRET = "sk-top-secret"  # a made-up key that no error may show
 HEAD = b"HTTP/1.1 200 OK\r\n"
 LONG_BODY = 40_000_000  # more than the kernel buffers

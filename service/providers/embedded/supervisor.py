@@ -92,7 +92,7 @@ class EmbeddedModel:
             Unavailable: The child is starting, or can't be started.
         """
         if self._endpoint is None:
-            raise Unavailable("the embedded model is starting")
+            raise Unavailable("The embedded model is starting; try again soon.")
         return self._endpoint
 
     @property

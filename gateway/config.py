@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import yaml
@@ -77,7 +77,7 @@ class Document(msgspec.Struct, frozen=True):
     gateway: GatewaySection | None = None
     server: ServerSection | None = None
     auth: AuthSection | None = None
-    models: dict[str, object] = {}
+    models: dict[str, object] | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def load_config(environ: Mapping[str, str] | None = None) -> Config:
         admin=admin,
         upstream=upstream,
         has_keys=bool(auth.keys),
-        first_model=next(iter(document.models), DEFAULT_MODEL),
+        first_model=next(iter(document.models or ()), DEFAULT_MODEL),
         admin_address_path=env.get("PARLEY_ENVOY_ADMIN_ADDRESS_PATH") or None,
     )
     _check_exposure(config, allow_open=auth.allow_open)
@@ -153,14 +153,28 @@ def load_config(environ: Mapping[str, str] | None = None) -> Config:
     return config
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that occurs twice in one mapping, of which YAML would drop the first in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's signature
+        """See `yaml.SafeLoader`."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} occurs twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_document(path: str | None) -> Document:
     if path is None:
         return Document()
     try:
-        raw = yaml.safe_load(Path(path).read_text("utf-8"))
+        raw = yaml.load(Path(path).read_text("utf-8"), _Loader)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"PARLEY_CONFIG: can't read {path}: {error}") from error
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise ConfigError(f"PARLEY_CONFIG: {path} is not YAML: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
         raise ConfigError(f"PARLEY_CONFIG: {path} is not YAML: {error}") from error
     try:
         return msgspec.convert({} if raw is None else raw, Document)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shlex
+import signal
 import ssl
 import sys
 import time
@@ -17,7 +19,11 @@ MESSAGES = '[{"role":"user","content":"What is the capital of France?"}]'
 
 
 def hint(config: Config) -> int:
-    """Wait until the gateway is ready, print a curl line, and return the exit code."""
+    """Wait until the gateway is ready, print a curl line, and return the exit code.
+
+    It gives up, too, when the process that started it ends.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
     address = Endpoint(WILDCARDS.get(config.listener.host, config.listener.host), config.listener.port)
     try:
         if _wait_until_ready(address, tls=config.gateway.tls is not None):
@@ -43,8 +49,8 @@ def curl_line(config: Config, address: Endpoint) -> str:
 
 
 def _wait_until_ready(address: Endpoint, *, tls: bool) -> bool:
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
+    end, parent = time.monotonic() + PATIENCE_S, os.getppid()
+    while time.monotonic() < end and os.getppid() == parent:
         if _is_ready(address, tls=tls):
             return True
         time.sleep(POLL_S)

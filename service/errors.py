@@ -91,6 +91,11 @@ def not_served(param: str) -> RequestError:
     )
 
 
+def shutting_down() -> ParleyError:
+    """The error of a call that the end of the service ends or keeps out."""
+    return ParleyError(Reason.SHUTTING_DOWN, "The service is shutting down; another replica may answer.")
+
+
 class UpstreamError(ParleyError):
     """The provider, or the way to it, failed."""
 

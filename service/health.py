@@ -40,8 +40,9 @@ class Health(health_pb2_grpc.HealthServicer):
 
     def shut_down(self) -> None:
         """Set NOT_SERVING for good."""
-        self.set_serving(is_serving=False)
         self._is_final = True
+        self._state = NOT_SERVING
+        self._changed.set()
 
     async def Check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:  # noqa: N802 - gRPC's name
         """The state of a name; NOT_FOUND for one that is none."""
@@ -50,9 +51,14 @@ class Health(health_pb2_grpc.HealthServicer):
         return HealthCheckResponse(status=self._state)
 
     async def Watch(self, request: HealthCheckRequest, context: Context) -> None:  # noqa: N802 - gRPC's name
-        """The state of a name, now and whenever it changes; SERVICE_UNKNOWN for a name that is none."""
+        """The state of a name, now and whenever it changes; SERVICE_UNKNOWN for a name that is none.
+
+        It ends after `shut_down`, so that no watcher holds the end of the process back.
+        """
         is_known = request.service in self._names
         while True:
-            changed = self._changed
+            changed, is_final = self._changed, self._is_final
             await context.write(HealthCheckResponse(status=self._state if is_known else _UNKNOWN))
+            if is_final:
+                return
             await changed.wait()

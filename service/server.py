@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 from typing import Final
 
@@ -82,34 +83,35 @@ class Server:
         return addresses
 
     async def drain(self) -> None:
-        """Take no new calls, let the running ones finish within the grace period, and stop.
+        """Refuse new calls, let the running ones finish within the grace period, and stop.
 
-        Calls that are still running then are told SHUTTING_DOWN. A health watcher is no such call:
-        it is not waited for.
+        Calls that are still running then are told SHUTTING_DOWN, and get a few seconds to read it.
+        What is still there after that (callers that read nothing, open reflection streams) is cut.
         """
         self._health.shut_down()
-        grace_s = self._settings.drain_grace_s
-        stopping = asyncio.create_task(self._server.stop(grace_s + 2 * _LAST_CALLS_S))
+        end = time.monotonic() + self._settings.drain_grace_s
+        self._in_flight.close()
         try:
-            try:
-                async with asyncio.timeout(grace_s):
-                    await self._in_flight.wait_idle()
-            except TimeoutError:
+            if not await self._became_idle(end):
                 _log.warning("%d calls outlasted the grace period and are interrupted", len(self._in_flight))
                 self._in_flight.interrupt_all()
-                await self._wait_for_last_calls()
+                end = time.monotonic() + _LAST_CALLS_S
+                await self._became_idle(end)
         finally:
-            await self._server.stop(None)
+            # Now, and not before: gRPC says goodbye behind the last answer and waits until it is read.
+            # Closed earlier, a connection takes with it what the caller has not read yet.
+            await self._server.stop(max(end - time.monotonic(), _LAST_CALLS_S))
             if self._health_server:
                 await self._health_server.stop(None)
-            await stopping
 
-    async def _wait_for_last_calls(self) -> None:
+    async def _became_idle(self, end: float) -> bool:
+        """Whether no call is running any more, at the latest at `end`."""
         try:
-            async with asyncio.timeout(_LAST_CALLS_S):
+            async with asyncio.timeout(end - time.monotonic()):
                 await self._in_flight.wait_idle()
         except TimeoutError:
-            _log.warning("%d calls could not tell their callers", len(self._in_flight))
+            return False
+        return True
 
 
 def _health_address(settings: config.Server) -> str | None:

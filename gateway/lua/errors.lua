@@ -11,7 +11,6 @@ local BY_STATUS = {
   ["409"] = {"invalid_request_error", "conflict", "The request conflicts with another one."},
   ["413"] = {"invalid_request_error", "request_too_large", "The request is too large."},
   ["429"] = {"rate_limit_error", "rate_limit_exceeded", "Too many requests; try again later."},
-  ["499"] = {"invalid_request_error", "cancelled", "The request was cancelled."},
   ["501"] = {"server_error", "not_implemented", "The service does not know this method."},
   ["502"] = {"server_error", "bad_gateway", "The service's answer can't be read."},
   ["503"] = {"server_error", "service_unavailable", "The service is not available; try again later."},

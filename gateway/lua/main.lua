@@ -61,6 +61,11 @@ local function answer_failure(handle, headers)
     failure.status = status
     headers:replace(":status", status)
   end
+  if failure.status == "499" and failure.kind == nil then
+    -- gRPC cancels what arrives while the service is shutting down. A client that has left reads nothing.
+    failure.status = "503"
+    headers:replace(":status", "503")
+  end
   hide(headers)
   local body = handle:body()
   if body == nil then

@@ -25,10 +25,6 @@ class Identity:
 class Provider(Protocol):
     """Answers validated requests from one provider. Safe for any number of tasks."""
 
-    @property
-    def name(self) -> str:
-        """Its name in the configuration."""
-
     async def complete(self, request: ChatCompletionRequest, model: str, identity: Identity) -> ChatCompletion:
         """Have the provider's model `model` answer in one piece.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import BinaryIO
+from typing import Protocol
 
 import msgspec
 
@@ -13,11 +13,18 @@ from service.rpc.call import Call
 _encode = msgspec.json.Encoder().encode
 
 
+class Sink(Protocol):
+    """Where the lines go: unbuffered, so that a line is written now or lost."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write a line."""
+
+
 class AccessLog:
     """Writes the lines."""
 
-    def __init__(self, out: BinaryIO | None = None) -> None:
-        self._out = out or sys.stdout.buffer
+    def __init__(self, out: Sink | None = None) -> None:
+        self._out = out or open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)  # noqa: SIM115 - it has no path, and lives as long as the process
         self._lost = 0
 
     def write(self, call: Call, status: str, reason: str | None = None, param: str | None = None) -> None:
@@ -49,7 +56,6 @@ class AccessLog:
             line["lost"] = self._lost
         try:
             self._out.write(_encode(line) + b"\n")
-            self._out.flush()
         except (OSError, ValueError):  # no space, a closed pipe, a closed file
             self._lost += 1
         else:

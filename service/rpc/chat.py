@@ -15,7 +15,7 @@ from google.protobuf.struct_pb2 import NULL_VALUE
 from service._gen.parley.v1 import chat_service_pb2_grpc
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
-from service.errors import ParleyError, Reason
+from service.errors import shutting_down
 from service.providers.provider import Identity, Provider
 from service.routing import Router
 from service.rpc.call import CURRENT, Call
@@ -93,7 +93,7 @@ class _ChunkWriter:
         """
         await self._write(chunk)
         if self._call.is_interrupted:
-            raise ParleyError(Reason.SHUTTING_DOWN, "The service is shutting down; another replica may answer.")
+            raise shutting_down()
 
     async def _write(self, chunk: ChatCompletionChunk) -> None:
         async with self._lock:

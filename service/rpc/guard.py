@@ -3,8 +3,8 @@
 Nothing but what is decided here reaches callers: a `ParleyError` becomes its row of the table, any
 other exception INTERNAL with a fixed text and the request id to look it up by. Handlers run as
 coroutines that `await context.write(…)`; with other forms grpcio cleans up after a cancellation
-later, and elsewhere. Every method is served as one that takes a stream, and reads its one request
-itself: grpcio leaves a caller of any other kind without an answer who sends none.
+later, and elsewhere. The contract's methods are served as if they took a stream, and read their one
+request themselves: grpcio leaves a caller of any other kind without an answer who sends none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeAlias, cast
 import grpc
 from google.protobuf.message import DecodeError
 
-from service.errors import ParleyError, Reason, RequestError
+from service.errors import ParleyError, Reason, RequestError, shutting_down
 from service.rpc.access_log import AccessLog
 from service.rpc.auth import Keys
 from service.rpc.call import CURRENT, Call
@@ -30,6 +30,8 @@ from service.rpc.status import TABLE, error_chunk, trailing_metadata
 _log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[\x20-\x7e]{1,256}")
+_EOF_S = 0.05
+_OVER_S = 0.1
 _OPEN_METHODS = "/grpc.health.v1.Health/"
 _OWN_METHODS = "/parley.v1."
 
@@ -67,12 +69,14 @@ class Guard(grpc.aio.ServerInterceptor):
             return self._refusal(error)
         if not method.startswith(_OWN_METHODS):
             return handler
+        if self._in_flight.is_closed:
+            return self._refusal(shutting_down())
         guarded = self._guarded.get(method)
         if guarded is None:
             guarded = self._guarded[method] = self._unary(handler) if handler.unary_unary else self._stream(handler)
         return guarded
 
-    def _refusal(self, error: RequestError) -> Handler:
+    def _refusal(self, error: ParleyError) -> Handler:
         """A handler that refuses without reading."""
 
         async def refuse(_requests: object, context: Context) -> NoReturn:
@@ -89,6 +93,7 @@ class Guard(grpc.aio.ServerInterceptor):
             self._in_flight.enter(call, context)
             try:
                 encoded = encode(await answer(await _read(decode, context), context))
+                call.is_writing = True  # from here on the answer is on its way, and no shutdown stops it
                 await context.send_initial_metadata(_initial_metadata(call))
             except BaseException as error:  # noqa: BLE001 - all of them end in _fail, which raises
                 await self._fail(call, context, error)
@@ -120,7 +125,7 @@ class Guard(grpc.aio.ServerInterceptor):
             _forget_frames(error)
             if failure is None:
                 self._access_log.write(call, "DEADLINE_EXCEEDED" if _is_over(context) else "CANCELLED")
-                raise error
+                raise error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError from None
         finally:
             del error  # else this frame and the exception hold each other, and the request with them
         code = TABLE[failure.reason].code
@@ -150,6 +155,8 @@ def _initial_metadata(call: Call) -> tuple[tuple[str, str], ...]:
 async def _read(decode: Callable[[bytes], Any] | None, context: Context) -> Any:
     raw: Any = await context.read()
     if raw is grpc.aio.EOF:
+        # So ends a call, too, that is cancelled, late or too large; then the cancellation arrives here.
+        await asyncio.sleep(_EOF_S)
         raise RequestError(Reason.REQUEST_UNDECODABLE, "The call ended without a request.")
     try:
         return decode(raw) if decode else raw
@@ -162,9 +169,8 @@ def _failure_of(call: Call, error: BaseException) -> ParleyError | None:
     """What to tell the caller; None where there is nobody to tell, because the call was cancelled."""
     if isinstance(error, asyncio.CancelledError):
         if call.take_back_interruption():
-            return ParleyError(Reason.SHUTTING_DOWN, "The service is shutting down; another replica may answer.")
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+            return shutting_down()
+        if call.task is None or call.task.cancelling():
             return None
     elif isinstance(error, grpc.aio.InternalError):  # a write to a caller that has just left
         return None
@@ -185,6 +191,6 @@ def _forget_frames(error: BaseException | None) -> None:
 
 
 def _is_over(context: Context) -> bool:
-    """Whether the call's deadline has passed."""
+    """Whether the call's deadline has passed, or is about to: the caller's clock may be ahead."""
     remaining_s: float | None = context.time_remaining()  # the stubs know no call without a deadline
-    return remaining_s is not None and remaining_s <= 0
+    return remaining_s is not None and remaining_s <= _OVER_S

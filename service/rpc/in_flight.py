@@ -11,18 +11,20 @@ from service.rpc.call import Call
 
 
 class InFlight:
-    """Counts calls until the last byte has left, and can interrupt them."""
+    """Counts calls, and can interrupt them."""
 
     def __init__(self) -> None:
         self._calls: dict[int, Call] = {}
         self._idle = asyncio.Event()
         self._idle.set()
+        self.is_closed = False
+        """Whether new calls are to be refused."""
 
     def __len__(self) -> int:
         return len(self._calls)
 
     def enter(self, call: Call, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Count `call`, which the running task answers, until its status has been sent."""
+        """Count `call`, which the running task answers, until gRPC has taken its status."""
         call.task = asyncio.current_task()
         self._calls[id(call)] = call
         self._idle.clear()
@@ -37,6 +39,10 @@ class InFlight:
     async def wait_idle(self) -> None:
         """Wait until no call is running."""
         await self._idle.wait()
+
+    def close(self) -> None:
+        """Have new calls refused."""
+        self.is_closed = True
 
     def interrupt_all(self) -> None:
         """End every running call, in a way that the service wants and can explain to the caller."""

@@ -70,7 +70,7 @@ def test_only_an_error_status_replaces_the_status(rest: httpx.Client, script: Sc
 @pytest.mark.parametrize(
     ("code", "status", "kind", "error_code"),
     [
-        (CODE.CANCELLED, 499, INVALID, "cancelled"),
+        (CODE.CANCELLED, 503, "server_error", "service_unavailable"),
         (CODE.UNKNOWN, 500, "server_error", "internal_error"),
         (CODE.INVALID_ARGUMENT, 400, INVALID, "invalid_request"),
         (CODE.DEADLINE_EXCEEDED, 504, "server_error", "timeout"),

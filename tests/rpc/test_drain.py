@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompl
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from service.health import NOT_SERVING, SERVING, Health
+from tests.conftest import KEY, stack_config
 from tests.support.faces import grpc_failure, to_proto
 from tests.support.health import health_stub
 from tests.support.in_process import FakeProvider, in_process
-from tests.support.stack import gateway_beside
+from tests.support.stack import gateway_beside, running
+from tests.support.upstream import FakeUpstream
 
 REQUEST = to_proto({"model": "m", "messages": [{"role": "user", "content": "x"}]})
 SOON = config.Server(grpc_address="127.0.0.1:0", drain_grace_s=0.2)
@@ -47,6 +50,83 @@ async def test_a_drain_waits_until_a_large_answer_has_left() -> None:
         await service.drain()
 
         assert (await call).choices[0].message.content == big
+
+
+async def test_sigterm_waits_until_a_slow_link_has_taken_the_answer(upstream: FakeUpstream, tmp_path: Path) -> None:
+    big = "x" * 6_000_000
+    request = to_proto({"model": "echo", "messages": [{"role": "user", "content": big}]})
+    options = [("grpc.max_receive_message_length", -1)]
+    config_of_stack = stack_config(upstream, drain_grace_s=20)
+    with running(config_of_stack, tmp_path, gateway=False) as stack:
+        async with (
+            slow_link(stack.grpc_address, bytes_per_s=4_000_000) as link,
+            grpc.aio.insecure_channel(link.address, options=options) as channel,
+        ):
+            call: Any = ChatServiceStub(channel).CreateChatCompletion(request, metadata=(("x-api-key", KEY),))
+            answered = asyncio.ensure_future(_answer(call))
+            async with asyncio.timeout(20):
+                await link.answering.wait()
+            stack.service.process.terminate()
+
+            assert await answered == big
+            assert await asyncio.to_thread(stack.service.process.wait, 10) == 0
+
+
+async def _answer(call: Any) -> str:
+    answer = await call
+    content: str = answer.choices[0].message.content
+    return content
+
+
+class SlowLink:
+    """A relay that lets answers pass at a bounded rate."""
+
+    def __init__(self, target: str, bytes_per_s: int) -> None:
+        self.address = ""
+        self.answering = asyncio.Event()
+        """Set when more than a few frames of an answer have passed."""
+        self._target, self._bytes_per_s, self._passed = target, bytes_per_s, 0
+        self._relays: list[asyncio.Task[None] | None] = []
+
+    async def ended(self) -> None:
+        """Wait until every connection is closed on both sides."""
+        await asyncio.gather(*(task for task in self._relays if task))
+
+    async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._relays.append(asyncio.current_task())
+        host, port = self._target.split(":")
+        theirs, ours = await asyncio.open_connection(host, int(port), limit=65536)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pump(reader, ours, slow=False))
+            group.create_task(self._pump(theirs, writer, slow=True))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, slow: bool) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+                if slow:
+                    self._passed += len(data)
+                    if self._passed > 300_000:
+                        self.answering.set()
+                    await asyncio.sleep(len(data) / self._bytes_per_s)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@asynccontextmanager
+async def slow_link(target: str, bytes_per_s: int) -> AsyncIterator[SlowLink]:
+    link = SlowLink(target, bytes_per_s)
+    server = await asyncio.start_server(link.relay, "127.0.0.1", 0, limit=65536)
+    host, port = server.sockets[0].getsockname()[:2]
+    link.address = f"{host}:{port}"
+    try:
+        yield link
+    finally:
+        server.close()
+        async with asyncio.timeout(10):
+            await link.ended()
 
 
 async def _create(channel: grpc.aio.Channel) -> ChatCompletion:
@@ -80,6 +160,8 @@ async def test_a_rest_stream_blocked_by_its_reader_is_told_of_the_shutdown_when_
             received = await reader.read(-1)
             await draining
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     last = received.rpartition(b"data: ")[2]
     assert b"shutting_down" in last

@@ -22,6 +22,7 @@ from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from service._gen.parley.v1.model_service_pb2 import GetModelRequest, ListModelsRequest
 from service.errors import ParleyError, Reason
 from service.logs import JsonFormatter
+from service.rpc.auth import Keys
 from tests.conftest import KEY
 from tests.support.faces import FACES, Face, ask, grpc_failure, to_proto
 from tests.support.health import health_stub
@@ -267,8 +268,12 @@ def test_the_access_log_holds_neither_prompt_nor_answer_nor_key(stack: Stack) ->
     assert KEY not in logs
 
 
-async def test_health_is_not_wrapped_and_not_logged() -> None:
-    async with in_process({"m": FakeProvider()}) as service, grpc.aio.insecure_channel(service.address) as channel:
+async def test_health_needs_no_key_and_is_not_logged() -> None:
+    keys = Keys([("a", "0" * 64)])
+    async with (
+        in_process({"m": FakeProvider()}, keys=keys) as service,
+        grpc.aio.insecure_channel(service.address) as channel,
+    ):
         await health_stub(channel).Check(HealthCheckRequest())
 
         assert service.calls() == []

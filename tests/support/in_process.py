@@ -30,7 +30,6 @@ class FakeProvider:
 
     answer: Callable[[ChatCompletionRequest], ChatCompletion] | None = None
     chunks: Callable[[ChatCompletionRequest], AsyncGenerator[ChatCompletionChunk]] | None = None
-    name: str = "fake"
     asked: list[ChatCompletionRequest] = field(default_factory=list)
 
     async def complete(self, request: ChatCompletionRequest, model: str, identity: Identity) -> ChatCompletion:
@@ -63,13 +62,17 @@ class InProcess:
 
 @asynccontextmanager
 async def in_process(
-    providers: Mapping[str, Provider], *, sse_keepalive_s: float = 15.0, server: config.Server | None = None
+    providers: Mapping[str, Provider],
+    *,
+    sse_keepalive_s: float = 15.0,
+    server: config.Server | None = None,
+    keys: Keys | None = None,
 ) -> AsyncIterator[InProcess]:
-    """Serve models named like the providers, without keys, until the block is left."""
+    """Serve models named like the providers, without keys unless given, until the block is left."""
     settings = server or config.Server(grpc_address="127.0.0.1:0", drain_grace_s=1.0)
     in_flight, health, log = InFlight(), Health(HEALTH_NAMES), io.BytesIO()
     router = Router({name: Model(name, Target(name, name), 0) for name in providers})
-    running = Server(settings, Guard(Keys([]), AccessLog(log), in_flight), in_flight, health)
+    running = Server(settings, Guard(keys or Keys([]), AccessLog(log), in_flight), in_flight, health)
     health.set_serving(is_serving=True)
     addresses = await running.start(ChatServicer(router, providers, sse_keepalive_s), ModelServicer(router))
     try:

@@ -15,7 +15,17 @@ from service._gen.parley.v1.message_pb2 import Message
 from service.errors import Reason, RequestError, invalid
 from service.providers.provider import Identity, Provider
 
-_TEXT_PARTS: Final = frozenset({"text", "refusal"})
+_KNOWN: Final = frozenset(
+    # What llama.cpp's server acts on.
+    {"messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "n", "presence_penalty"}
+    | {"frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "seed", "tools", "tool_choice", "response_format"}
+    | {"parallel_tool_calls", "top_k", "min_p", "typical_p", "chat_template_kwargs", "modalities", "extra_body"}
+    # What names the caller to a provider, of which there is none here.
+    | {"user", "safety_identifier", "prompt_cache_key"}
+    # Parley's own, and what the validation lets pass only when it asks for nothing.
+    | {"model", "stream", "stream_options", "store", "metadata", "drop_params", "max_ttft_ms", "session_id"}
+    | {"ab_campaign", "labels", "system_prompt_args", "tags", "use_tools"}
+)
 
 
 class EmbeddedChatProvider:
@@ -24,11 +34,6 @@ class EmbeddedChatProvider:
     def __init__(self, inner: Provider, slots: int) -> None:
         self._inner = inner
         self._slots = slots
-
-    @property
-    def name(self) -> str:
-        """Its name in the configuration."""
-        return self._inner.name
 
     async def complete(self, request: ChatCompletionRequest, model: str, identity: Identity) -> ChatCompletion:
         """See `Provider.complete`."""
@@ -49,18 +54,33 @@ def check_abilities(request: ChatCompletionRequest, slots: int) -> None:
     Raises:
         RequestError: PARAMETER_UNSUPPORTED or PARAMETER_INVALID, with `param`.
     """
+    for field, _ in request.ListFields():
+        if field.name not in _KNOWN:
+            raise _unsupported(field.name, "does not know this parameter")
     if request.n > slots:
         raise invalid("n", f"at most {slots} for the embedded model")
+    choice = request.tool_choice
+    if choice.string_value == "required" or choice.WhichOneof("kind") == "struct_value":
+        raise _unsupported("tool_choice", "can't be made to call a tool")
     for index, tool in enumerate(request.tools):
         if tool.HasField("custom"):
             raise _unsupported(f"tools[{index}].type", "has function tools alone")
-    for index, message in enumerate(request.messages):
-        for place, kind in _parts(message):
-            if kind not in _TEXT_PARTS:
-                raise _unsupported(f"messages[{index}].{place}.type", "reads text alone")
     for index, modality in enumerate(request.modalities):
         if modality != "text":
             raise _unsupported(f"modalities[{index}]", "writes text alone")
+    for index, message in enumerate(request.messages):
+        _check_message(f"messages[{index}]", message)
+
+
+def _check_message(path: str, message: Message) -> None:
+    for index, call in enumerate(message.tool_calls):
+        if call.HasField("custom"):
+            raise _unsupported(f"{path}.tool_calls[{index}].type", "has function tools alone")
+    if message.HasField("audio"):
+        raise _unsupported(f"{path}.audio", "reads text alone")
+    for place, kind in _parts(message):
+        if kind != "text":
+            raise _unsupported(f"{path}.{place}.type", "reads text alone")
 
 
 def _parts(message: Message) -> list[tuple[str, str]]:

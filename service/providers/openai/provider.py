@@ -35,11 +35,6 @@ class OpenAIChatProvider:
         self._endpoint = endpoint
         self._transport = transport
 
-    @property
-    def name(self) -> str:
-        """Its name in the configuration."""
-        return self._name
-
     async def complete(self, request: ChatCompletionRequest, model: str, identity: Identity) -> ChatCompletion:
         """See `Provider.complete`."""
         body = encode_request(request, model, stream=False)

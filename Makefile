@@ -16,7 +16,7 @@ $(STAMP): requirements/dev.txt
 
 # Prints a curl line as soon as both parts answer. Ctrl-C ends everything.
 up: $(STAMP)
-	@$(BIN)/python -m gateway hint & exec $(BIN)/honcho start
+	@$(BIN)/python -m gateway hint --parent $$$$ & exec $(BIN)/honcho start
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -26,9 +26,10 @@ def main() -> None:
     """Read the command line and do it."""
     parser = argparse.ArgumentParser(prog="python -m gateway", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in COMMANDS.items():
-        commands.add_parser(name, help=text, description=text)
-    command = parser.parse_args().command
+    parsers = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
+    parsers["hint"].add_argument("--parent", type=int, metavar="PID", help="give up when this parent has ended")
+    arguments = parser.parse_args()
+    command = arguments.command
     try:
         config = load_config()
         match command:
@@ -39,7 +40,7 @@ def main() -> None:
             case "run":
                 _run(config)
             case _:
-                sys.exit(hint(config))
+                sys.exit(hint(config, arguments.parent))
     except ConfigError as error:
         sys.exit(f"gateway: {error}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
@@ -14,6 +15,7 @@ from envoy_data_plane.envoy.extensions.filters.http.grpc_json_transcoder.v3 impo
     GrpcJsonTranscoderUrlUnescapeSpec,
 )
 from envoy_data_plane.envoy.extensions.filters.http.grpc_web.v3 import GrpcWeb
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
 from envoy_data_plane.envoy.extensions.filters.http.health_check.v3 import HealthCheck
 from envoy_data_plane.envoy.extensions.filters.http.json_to_metadata.v3 import (
     JsonToMetadata,
@@ -49,6 +51,7 @@ ANY_HEALTHY = Percent(value=1)
 def build_filters(config: Config) -> list[HttpFilter]:
     """The chain; an answer passes it backwards."""
     return [
+        _filter(names.HEADERS_FILTER, Any.pack(_hide_health_header())),
         _filter(names.CORS_FILTER, Any.pack(Cors())),
         _filter(names.HEALTHZ_FILTER, Any.pack(_health_filter("/healthz", {}))),
         _filter(names.READYZ_FILTER, Any.pack(_health_filter("/readyz", {CLUSTER: ANY_HEALTHY}))),
@@ -81,6 +84,12 @@ def _singular_table() -> str:
 
 def _filter(name: str, typed_config: Any) -> HttpFilter:
     return HttpFilter(name=name, typed_config=typed_config)
+
+
+def _hide_health_header() -> HeaderMutation:
+    """The health filters tell the cluster's name in every answer of theirs."""
+    hide = Mutation(remove="x-envoy-upstream-healthchecked-cluster")
+    return HeaderMutation(mutations=Mutations(response_mutations=[hide]))
 
 
 def _health_filter(path: str, min_healthy: dict[str, Percent]) -> HealthCheck:

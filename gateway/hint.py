@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import shlex
-import signal
 import ssl
 import sys
 import time
@@ -18,18 +17,20 @@ POLL_S = 0.3
 MESSAGES = '[{"role":"user","content":"What is the capital of France?"}]'
 
 
-def hint(config: Config) -> int:
+def hint(config: Config, parent: int | None = None) -> int:
     """Wait until the gateway is ready, print a curl line, and return the exit code.
 
-    It gives up, too, when the process that started it ends.
+    With `parent`, it ends in silence as soon as that is not its parent any more: a shell's background
+    jobs ignore SIGINT, and the parent may have ended before anything here has run.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
     address = Endpoint(WILDCARDS.get(config.listener.host, config.listener.host), config.listener.port)
     try:
-        if _wait_until_ready(address, tls=config.gateway.tls is not None):
+        if _wait_until_ready(address, parent, tls=config.gateway.tls is not None):
             sys.stdout.write(f"\nParley is ready. Try:\n\n{curl_line(config, address)}\n\n")
             return 0
     except KeyboardInterrupt:
+        return 0
+    if _is_orphan(parent):
         return 0
     sys.stderr.write(f"gateway: {address} was not ready within {PATIENCE_S} s; the log above should say why\n")
     return 1
@@ -48,9 +49,13 @@ def curl_line(config: Config, address: Endpoint) -> str:
     return f"curl {url}{certificates}{key} -H 'content-type: application/json' -d {body}"
 
 
-def _wait_until_ready(address: Endpoint, *, tls: bool) -> bool:
-    end, parent = time.monotonic() + PATIENCE_S, os.getppid()
-    while time.monotonic() < end and os.getppid() == parent:
+def _is_orphan(parent: int | None) -> bool:
+    return parent is not None and os.getppid() != parent
+
+
+def _wait_until_ready(address: Endpoint, parent: int | None, *, tls: bool) -> bool:
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end and not _is_orphan(parent):
         if _is_ready(address, tls=tls):
             return True
         time.sleep(POLL_S)

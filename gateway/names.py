@@ -4,6 +4,7 @@ from __future__ import annotations
 
 CORS_FILTER = "envoy.filters.http.cors"
 GRPC_WEB_FILTER = "envoy.filters.http.grpc_web"
+HEADERS_FILTER = "envoy.filters.http.header_mutation"
 HEALTHZ_FILTER = "parley.healthz"
 READYZ_FILTER = "parley.readyz"
 JSON_TO_METADATA_FILTER = "envoy.filters.http.json_to_metadata"

@@ -28,8 +28,8 @@ from tests.gateway.scratch import (
 )
 
 
-def command(name: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    arguments = [sys.executable, "-m", "gateway", name]
+def command(name: str, *options: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    arguments = [sys.executable, "-m", "gateway", name, *options]
     return subprocess.run(
         arguments, cwd=ROOT, env=clean_environ(environ), capture_output=True, text=True, timeout=30, check=False
     )
@@ -150,3 +150,10 @@ def _shell() -> list[str]:
 def _wait_channel(pid: int) -> bytes:
     """What the kernel says a process waits for."""
     return Path(f"/proc/{pid}/wchan").read_bytes()
+
+
+def test_hint_ends_in_silence_when_its_parent_has_ended() -> None:
+    """As after an early Ctrl-C, which a shell's background jobs do not see."""
+    done = command("hint", "--parent", "1", PARLEY_HTTP_ADDRESS="127.0.0.1:1")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

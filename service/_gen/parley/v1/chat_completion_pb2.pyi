@@ -121,16 +121,26 @@ class Choice(_message.Message):
     COMPLETION_ID_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     CONTENT_FILTER_RESULTS_FIELD_NUMBER: _builtins.int
+    NATIVE_FINISH_REASON_FIELD_NUMBER: _builtins.int
+    STOP_SEQUENCE_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Number of the answer, from 0. Always present."""
     finish_reason: _builtins.str
     """Why the model ended: "stop" (a natural end, or a stop sequence), "length" (the token limit),
-    "tool_calls", "content_filter" or "function_call" (deprecated).
+    "tool_calls", "content_filter" or "function_call" (deprecated). "pause_turn" where the provider
+    paused amid tools that it runs itself (Anthropic): send the message back to have it go on.
+    Another word is the provider's own.
     """
     completion_id: _builtins.str
     """Id of the stored completion, a UUID. Not served yet: absent."""
     model: _builtins.str
     """The model that answered, where a campaign chose it. Not served yet: absent."""
+    native_finish_reason: _builtins.str
+    """The provider's own word for why the model ended, such as "end_turn" or "RECITATION"; absent
+    where it is equal to `finish_reason`.
+    """
+    stop_sequence: _builtins.str
+    """Which of the request's `stop` ended the answer, where the provider tells."""
     @_builtins.property
     def message(self) -> Global___AssistantMessage:
         """What the model wrote."""
@@ -141,7 +151,9 @@ class Choice(_message.Message):
 
     @_builtins.property
     def content_filter_results(self) -> _json_pb2.JsonObject:
-        """The provider's filter results, by category (Azure OpenAI)."""
+        """The provider's filter results: by category (Azure OpenAI), or {"safety_ratings": […],
+        "block_reason": …} (Gemini).
+        """
 
     def __init__(
         self,
@@ -153,10 +165,12 @@ class Choice(_message.Message):
         completion_id: _builtins.str | None = ...,
         model: _builtins.str | None = ...,
         content_filter_results: _json_pb2.JsonObject | None = ...,
+        native_finish_reason: _builtins.str | None = ...,
+        stop_sequence: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_completion_id", b"_completion_id", "_content_filter_results", b"_content_filter_results", "_index", b"_index", "_logprobs", b"_logprobs", "_model", b"_model", "completion_id", b"completion_id", "content_filter_results", b"content_filter_results", "index", b"index", "logprobs", b"logprobs", "message", b"message", "model", b"model"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_completion_id", b"_completion_id", "_content_filter_results", b"_content_filter_results", "_index", b"_index", "_logprobs", b"_logprobs", "_model", b"_model", "_native_finish_reason", b"_native_finish_reason", "_stop_sequence", b"_stop_sequence", "completion_id", b"completion_id", "content_filter_results", b"content_filter_results", "index", b"index", "logprobs", b"logprobs", "message", b"message", "model", b"model", "native_finish_reason", b"native_finish_reason", "stop_sequence", b"stop_sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completion_id", b"_completion_id", "_content_filter_results", b"_content_filter_results", "_index", b"_index", "_logprobs", b"_logprobs", "_model", b"_model", "completion_id", b"completion_id", "content_filter_results", b"content_filter_results", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "message", b"message", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completion_id", b"_completion_id", "_content_filter_results", b"_content_filter_results", "_index", b"_index", "_logprobs", b"_logprobs", "_model", b"_model", "_native_finish_reason", b"_native_finish_reason", "_stop_sequence", b"_stop_sequence", "completion_id", b"completion_id", "content_filter_results", b"content_filter_results", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "message", b"message", "model", b"model", "native_finish_reason", b"native_finish_reason", "stop_sequence", b"stop_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__completion_id: _TypeAlias = _typing.Literal["completion_id"]  # noqa: Y015
     _WhichOneofArgType__completion_id: _TypeAlias = _typing.Literal["_completion_id", b"_completion_id"]  # noqa: Y015
@@ -168,6 +182,10 @@ class Choice(_message.Message):
     _WhichOneofArgType__logprobs: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs"]  # noqa: Y015
     _WhichOneofReturnType__model: _TypeAlias = _typing.Literal["model"]  # noqa: Y015
     _WhichOneofArgType__model: _TypeAlias = _typing.Literal["_model", b"_model"]  # noqa: Y015
+    _WhichOneofReturnType__native_finish_reason: _TypeAlias = _typing.Literal["native_finish_reason"]  # noqa: Y015
+    _WhichOneofArgType__native_finish_reason: _TypeAlias = _typing.Literal["_native_finish_reason", b"_native_finish_reason"]  # noqa: Y015
+    _WhichOneofReturnType__stop_sequence: _TypeAlias = _typing.Literal["stop_sequence"]  # noqa: Y015
+    _WhichOneofArgType__stop_sequence: _TypeAlias = _typing.Literal["_stop_sequence", b"_stop_sequence"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__completion_id) -> _WhichOneofReturnType__completion_id | None: ...
     @_typing.overload
@@ -178,6 +196,10 @@ class Choice(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__logprobs) -> _WhichOneofReturnType__logprobs | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__native_finish_reason) -> _WhichOneofReturnType__native_finish_reason | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stop_sequence) -> _WhichOneofReturnType__stop_sequence | None: ...
 
 Global___Choice: _TypeAlias = Choice  # noqa: Y015
 
@@ -197,6 +219,7 @@ class AssistantMessage(_message.Message):
     REASONING_CONTENT_FIELD_NUMBER: _builtins.int
     REASONING_DETAILS_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_CONTENT_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """Always "assistant"."""
     content: _builtins.str
@@ -217,7 +240,10 @@ class AssistantMessage(_message.Message):
 
     @_builtins.property
     def annotations(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
-        """Citations, as the provider gives them: {"type": "url_citation", "url_citation": {…}}."""
+        """Citations: {"type": "url_citation", "url_citation": {"url", "title", "start_index",
+        "end_index", …}} (indices in characters of `content`), {"type": "file_citation",
+        "file_citation": {…}}, or as an OpenAI-compatible provider gives them.
+        """
 
     @_builtins.property
     def audio(self) -> Global___AudioOutput:
@@ -226,7 +252,17 @@ class AssistantMessage(_message.Message):
     @_builtins.property
     def reasoning_details(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
         """Reasoning blocks of the provider (signed, summarised or encrypted), to be sent back as they
-        are.
+        are. {"type": "reasoning.text", "text", "signature", "format", "index"} or {"type":
+        "reasoning.encrypted", "data", "format", "index"}; `format` names whose they are.
+        """
+
+    @_builtins.property
+    def provider_content(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
+        """Where the provider ran tools of its own, or attached something to its text: the whole answer's
+        order, to be sent back as it is. Each entry is {"format": …, "block": {…}}: `format` names whose
+        it is, `block` is in the provider's own form. What stands elsewhere in the message is not
+        repeated but referred to: text as {"text_length": N}, the next N characters of `content`;
+        reasoning as {"reasoning_index": I}; a tool call as {"tool_call_id": ID}.
         """
 
     def __init__(
@@ -242,10 +278,11 @@ class AssistantMessage(_message.Message):
         reasoning_content: _builtins.str | None = ...,
         reasoning_details: _abc.Iterable[_json_pb2.JsonObject] | None = ...,
         id: _builtins.str | None = ...,
+        provider_content: _abc.Iterable[_json_pb2.JsonObject] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "audio", b"audio", "content", b"content", "function_call", b"function_call", "id", b"id", "reasoning_content", b"reasoning_content", "refusal", b"refusal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "annotations", b"annotations", "audio", b"audio", "content", b"content", "function_call", b"function_call", "id", b"id", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "annotations", b"annotations", "audio", b"audio", "content", b"content", "function_call", b"function_call", "id", b"id", "provider_content", b"provider_content", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__audio: _TypeAlias = _typing.Literal["audio"]  # noqa: Y015
     _WhichOneofArgType__audio: _TypeAlias = _typing.Literal["_audio", b"_audio"]  # noqa: Y015
@@ -451,12 +488,18 @@ class ChunkChoice(_message.Message):
     COMPLETION_ID_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     CONTENT_FILTER_RESULTS_FIELD_NUMBER: _builtins.int
+    NATIVE_FINISH_REASON_FIELD_NUMBER: _builtins.int
+    STOP_SEQUENCE_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Number of the answer, from 0. Always present."""
     completion_id: _builtins.str
     """Id of the stored completion, a UUID. Not served yet: absent."""
     model: _builtins.str
     """The model that answers, where a campaign chose it. Not served yet: absent."""
+    native_finish_reason: _builtins.str
+    """As Choice.native_finish_reason; beside the finish reason."""
+    stop_sequence: _builtins.str
+    """As Choice.stop_sequence; beside the finish reason."""
     @_builtins.property
     def delta(self) -> Global___Delta:
         """What is added. Always present; empty beside the finish reason."""
@@ -473,7 +516,7 @@ class ChunkChoice(_message.Message):
 
     @_builtins.property
     def content_filter_results(self) -> _json_pb2.JsonObject:
-        """The provider's filter results, by category (Azure OpenAI)."""
+        """As Choice.content_filter_results."""
 
     def __init__(
         self,
@@ -485,10 +528,12 @@ class ChunkChoice(_message.Message):
         completion_id: _builtins.str | None = ...,
         model: _builtins.str | None = ...,
         content_filter_results: _json_pb2.JsonObject | None = ...,
+        native_finish_reason: _builtins.str | None = ...,
+        stop_sequence: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_completion_id", b"_completion_id", "_content_filter_results", b"_content_filter_results", "_index", b"_index", "_logprobs", b"_logprobs", "_model", b"_model", "completion_id", b"completion_id", "content_filter_results", b"content_filter_results", "delta", b"delta", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "model", b"model"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_completion_id", b"_completion_id", "_content_filter_results", b"_content_filter_results", "_index", b"_index", "_logprobs", b"_logprobs", "_model", b"_model", "_native_finish_reason", b"_native_finish_reason", "_stop_sequence", b"_stop_sequence", "completion_id", b"completion_id", "content_filter_results", b"content_filter_results", "delta", b"delta", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "model", b"model", "native_finish_reason", b"native_finish_reason", "stop_sequence", b"stop_sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completion_id", b"_completion_id", "_content_filter_results", b"_content_filter_results", "_index", b"_index", "_logprobs", b"_logprobs", "_model", b"_model", "completion_id", b"completion_id", "content_filter_results", b"content_filter_results", "delta", b"delta", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completion_id", b"_completion_id", "_content_filter_results", b"_content_filter_results", "_index", b"_index", "_logprobs", b"_logprobs", "_model", b"_model", "_native_finish_reason", b"_native_finish_reason", "_stop_sequence", b"_stop_sequence", "completion_id", b"completion_id", "content_filter_results", b"content_filter_results", "delta", b"delta", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "model", b"model", "native_finish_reason", b"native_finish_reason", "stop_sequence", b"stop_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__completion_id: _TypeAlias = _typing.Literal["completion_id"]  # noqa: Y015
     _WhichOneofArgType__completion_id: _TypeAlias = _typing.Literal["_completion_id", b"_completion_id"]  # noqa: Y015
@@ -500,6 +545,10 @@ class ChunkChoice(_message.Message):
     _WhichOneofArgType__logprobs: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs"]  # noqa: Y015
     _WhichOneofReturnType__model: _TypeAlias = _typing.Literal["model"]  # noqa: Y015
     _WhichOneofArgType__model: _TypeAlias = _typing.Literal["_model", b"_model"]  # noqa: Y015
+    _WhichOneofReturnType__native_finish_reason: _TypeAlias = _typing.Literal["native_finish_reason"]  # noqa: Y015
+    _WhichOneofArgType__native_finish_reason: _TypeAlias = _typing.Literal["_native_finish_reason", b"_native_finish_reason"]  # noqa: Y015
+    _WhichOneofReturnType__stop_sequence: _TypeAlias = _typing.Literal["stop_sequence"]  # noqa: Y015
+    _WhichOneofArgType__stop_sequence: _TypeAlias = _typing.Literal["_stop_sequence", b"_stop_sequence"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__completion_id) -> _WhichOneofReturnType__completion_id | None: ...
     @_typing.overload
@@ -510,6 +559,10 @@ class ChunkChoice(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__logprobs) -> _WhichOneofReturnType__logprobs | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__native_finish_reason) -> _WhichOneofReturnType__native_finish_reason | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stop_sequence) -> _WhichOneofReturnType__stop_sequence | None: ...
 
 Global___ChunkChoice: _TypeAlias = ChunkChoice  # noqa: Y015
 
@@ -529,6 +582,7 @@ class Delta(_message.Message):
     REASONING_CONTENT_FIELD_NUMBER: _builtins.int
     REASONING_DETAILS_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_CONTENT_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """"assistant"; in the first piece of an answer only."""
     content: _builtins.str
@@ -557,7 +611,13 @@ class Delta(_message.Message):
 
     @_builtins.property
     def reasoning_details(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
-        """Reasoning blocks to add, as AssistantMessage.reasoning_details."""
+        """Reasoning blocks to add, as AssistantMessage.reasoning_details. Entries of one `index` are
+        pieces of one block: their texts are to be joined.
+        """
+
+    @_builtins.property
+    def provider_content(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
+        """Entries to add, as AssistantMessage.provider_content."""
 
     def __init__(
         self,
@@ -572,10 +632,11 @@ class Delta(_message.Message):
         reasoning_content: _builtins.str | None = ...,
         reasoning_details: _abc.Iterable[_json_pb2.JsonObject] | None = ...,
         id: _builtins.str | None = ...,
+        provider_content: _abc.Iterable[_json_pb2.JsonObject] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_role", b"_role", "audio", b"audio", "content", b"content", "function_call", b"function_call", "id", b"id", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "role", b"role"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_role", b"_role", "annotations", b"annotations", "audio", b"audio", "content", b"content", "function_call", b"function_call", "id", b"id", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_role", b"_role", "annotations", b"annotations", "audio", b"audio", "content", b"content", "function_call", b"function_call", "id", b"id", "provider_content", b"provider_content", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__audio: _TypeAlias = _typing.Literal["audio"]  # noqa: Y015
     _WhichOneofArgType__audio: _TypeAlias = _typing.Literal["_audio", b"_audio"]  # noqa: Y015
@@ -727,17 +788,43 @@ class Usage(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ServerToolUseEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
     TOTAL_TOKENS_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_DETAILS_FIELD_NUMBER: _builtins.int
     COMPLETION_TOKENS_DETAILS_FIELD_NUMBER: _builtins.int
+    COST_USD_FIELD_NUMBER: _builtins.int
+    SERVER_TOOL_USE_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
     """Tokens of the prompt, cached ones included."""
     completion_tokens: _builtins.int
     """Tokens of the answers, reasoning included."""
     total_tokens: _builtins.int
     """The sum, as the provider reports it."""
+    cost_usd: _builtins.float
+    """What the completion cost, in US dollars: as the provider tells it, or else by the model's
+    configured prices. Absent where either the prices or a part of the usage is not known.
+    """
     @_builtins.property
     def prompt_tokens_details(self) -> Global___PromptTokensDetails:
         """Which kinds the prompt's tokens are of, where the provider tells."""
@@ -745,6 +832,12 @@ class Usage(_message.Message):
     @_builtins.property
     def completion_tokens_details(self) -> Global___CompletionTokensDetails:
         """Which kinds the answers' tokens are of, where the provider tells."""
+
+    @_builtins.property
+    def server_tool_use(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How often the provider ran tools of its own, by its name of the count, such as
+        "web_search_requests".
+        """
 
     def __init__(
         self,
@@ -754,15 +847,19 @@ class Usage(_message.Message):
         total_tokens: _builtins.int | None = ...,
         prompt_tokens_details: Global___PromptTokensDetails | None = ...,
         completion_tokens_details: Global___CompletionTokensDetails | None = ...,
+        cost_usd: _builtins.float | None = ...,
+        server_tool_use: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_completion_tokens", b"_completion_tokens", "_completion_tokens_details", b"_completion_tokens_details", "_prompt_tokens", b"_prompt_tokens", "_prompt_tokens_details", b"_prompt_tokens_details", "_total_tokens", b"_total_tokens", "completion_tokens", b"completion_tokens", "completion_tokens_details", b"completion_tokens_details", "prompt_tokens", b"prompt_tokens", "prompt_tokens_details", b"prompt_tokens_details", "total_tokens", b"total_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_completion_tokens", b"_completion_tokens", "_completion_tokens_details", b"_completion_tokens_details", "_cost_usd", b"_cost_usd", "_prompt_tokens", b"_prompt_tokens", "_prompt_tokens_details", b"_prompt_tokens_details", "_total_tokens", b"_total_tokens", "completion_tokens", b"completion_tokens", "completion_tokens_details", b"completion_tokens_details", "cost_usd", b"cost_usd", "prompt_tokens", b"prompt_tokens", "prompt_tokens_details", b"prompt_tokens_details", "total_tokens", b"total_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completion_tokens", b"_completion_tokens", "_completion_tokens_details", b"_completion_tokens_details", "_prompt_tokens", b"_prompt_tokens", "_prompt_tokens_details", b"_prompt_tokens_details", "_total_tokens", b"_total_tokens", "completion_tokens", b"completion_tokens", "completion_tokens_details", b"completion_tokens_details", "prompt_tokens", b"prompt_tokens", "prompt_tokens_details", b"prompt_tokens_details", "total_tokens", b"total_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completion_tokens", b"_completion_tokens", "_completion_tokens_details", b"_completion_tokens_details", "_cost_usd", b"_cost_usd", "_prompt_tokens", b"_prompt_tokens", "_prompt_tokens_details", b"_prompt_tokens_details", "_total_tokens", b"_total_tokens", "completion_tokens", b"completion_tokens", "completion_tokens_details", b"completion_tokens_details", "cost_usd", b"cost_usd", "prompt_tokens", b"prompt_tokens", "prompt_tokens_details", b"prompt_tokens_details", "server_tool_use", b"server_tool_use", "total_tokens", b"total_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__completion_tokens: _TypeAlias = _typing.Literal["completion_tokens"]  # noqa: Y015
     _WhichOneofArgType__completion_tokens: _TypeAlias = _typing.Literal["_completion_tokens", b"_completion_tokens"]  # noqa: Y015
     _WhichOneofReturnType__completion_tokens_details: _TypeAlias = _typing.Literal["completion_tokens_details"]  # noqa: Y015
     _WhichOneofArgType__completion_tokens_details: _TypeAlias = _typing.Literal["_completion_tokens_details", b"_completion_tokens_details"]  # noqa: Y015
+    _WhichOneofReturnType__cost_usd: _TypeAlias = _typing.Literal["cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__cost_usd: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd"]  # noqa: Y015
     _WhichOneofReturnType__prompt_tokens: _TypeAlias = _typing.Literal["prompt_tokens"]  # noqa: Y015
     _WhichOneofArgType__prompt_tokens: _TypeAlias = _typing.Literal["_prompt_tokens", b"_prompt_tokens"]  # noqa: Y015
     _WhichOneofReturnType__prompt_tokens_details: _TypeAlias = _typing.Literal["prompt_tokens_details"]  # noqa: Y015
@@ -773,6 +870,8 @@ class Usage(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__completion_tokens) -> _WhichOneofReturnType__completion_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__completion_tokens_details) -> _WhichOneofReturnType__completion_tokens_details | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_usd) -> _WhichOneofReturnType__cost_usd | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_tokens) -> _WhichOneofReturnType__prompt_tokens | None: ...
     @_typing.overload
@@ -793,6 +892,9 @@ class PromptTokensDetails(_message.Message):
     AUDIO_TOKENS_FIELD_NUMBER: _builtins.int
     IMAGE_TOKENS_FIELD_NUMBER: _builtins.int
     TEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_1H_TOKENS_FIELD_NUMBER: _builtins.int
+    VIDEO_TOKENS_FIELD_NUMBER: _builtins.int
+    TOOL_USE_TOKENS_FIELD_NUMBER: _builtins.int
     cached_tokens: _builtins.int
     """Read from the provider's cache."""
     cache_write_tokens: _builtins.int
@@ -803,6 +905,12 @@ class PromptTokensDetails(_message.Message):
     """Of images."""
     text_tokens: _builtins.int
     """Of text."""
+    cache_write_1h_tokens: _builtins.int
+    """The part of `cache_write_tokens` that is kept for an hour (Anthropic)."""
+    video_tokens: _builtins.int
+    """Of video."""
+    tool_use_tokens: _builtins.int
+    """Of what tools of the provider's own found (Gemini)."""
     def __init__(
         self,
         *,
@@ -811,13 +919,18 @@ class PromptTokensDetails(_message.Message):
         audio_tokens: _builtins.int | None = ...,
         image_tokens: _builtins.int | None = ...,
         text_tokens: _builtins.int | None = ...,
+        cache_write_1h_tokens: _builtins.int | None = ...,
+        video_tokens: _builtins.int | None = ...,
+        tool_use_tokens: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_audio_tokens", b"_audio_tokens", "_cache_write_tokens", b"_cache_write_tokens", "_cached_tokens", b"_cached_tokens", "_image_tokens", b"_image_tokens", "_text_tokens", b"_text_tokens", "audio_tokens", b"audio_tokens", "cache_write_tokens", b"cache_write_tokens", "cached_tokens", b"cached_tokens", "image_tokens", b"image_tokens", "text_tokens", b"text_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_audio_tokens", b"_audio_tokens", "_cache_write_1h_tokens", b"_cache_write_1h_tokens", "_cache_write_tokens", b"_cache_write_tokens", "_cached_tokens", b"_cached_tokens", "_image_tokens", b"_image_tokens", "_text_tokens", b"_text_tokens", "_tool_use_tokens", b"_tool_use_tokens", "_video_tokens", b"_video_tokens", "audio_tokens", b"audio_tokens", "cache_write_1h_tokens", b"cache_write_1h_tokens", "cache_write_tokens", b"cache_write_tokens", "cached_tokens", b"cached_tokens", "image_tokens", b"image_tokens", "text_tokens", b"text_tokens", "tool_use_tokens", b"tool_use_tokens", "video_tokens", b"video_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio_tokens", b"_audio_tokens", "_cache_write_tokens", b"_cache_write_tokens", "_cached_tokens", b"_cached_tokens", "_image_tokens", b"_image_tokens", "_text_tokens", b"_text_tokens", "audio_tokens", b"audio_tokens", "cache_write_tokens", b"cache_write_tokens", "cached_tokens", b"cached_tokens", "image_tokens", b"image_tokens", "text_tokens", b"text_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio_tokens", b"_audio_tokens", "_cache_write_1h_tokens", b"_cache_write_1h_tokens", "_cache_write_tokens", b"_cache_write_tokens", "_cached_tokens", b"_cached_tokens", "_image_tokens", b"_image_tokens", "_text_tokens", b"_text_tokens", "_tool_use_tokens", b"_tool_use_tokens", "_video_tokens", b"_video_tokens", "audio_tokens", b"audio_tokens", "cache_write_1h_tokens", b"cache_write_1h_tokens", "cache_write_tokens", b"cache_write_tokens", "cached_tokens", b"cached_tokens", "image_tokens", b"image_tokens", "text_tokens", b"text_tokens", "tool_use_tokens", b"tool_use_tokens", "video_tokens", b"video_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__audio_tokens: _TypeAlias = _typing.Literal["audio_tokens"]  # noqa: Y015
     _WhichOneofArgType__audio_tokens: _TypeAlias = _typing.Literal["_audio_tokens", b"_audio_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__cache_write_1h_tokens: _TypeAlias = _typing.Literal["cache_write_1h_tokens"]  # noqa: Y015
+    _WhichOneofArgType__cache_write_1h_tokens: _TypeAlias = _typing.Literal["_cache_write_1h_tokens", b"_cache_write_1h_tokens"]  # noqa: Y015
     _WhichOneofReturnType__cache_write_tokens: _TypeAlias = _typing.Literal["cache_write_tokens"]  # noqa: Y015
     _WhichOneofArgType__cache_write_tokens: _TypeAlias = _typing.Literal["_cache_write_tokens", b"_cache_write_tokens"]  # noqa: Y015
     _WhichOneofReturnType__cached_tokens: _TypeAlias = _typing.Literal["cached_tokens"]  # noqa: Y015
@@ -826,8 +939,14 @@ class PromptTokensDetails(_message.Message):
     _WhichOneofArgType__image_tokens: _TypeAlias = _typing.Literal["_image_tokens", b"_image_tokens"]  # noqa: Y015
     _WhichOneofReturnType__text_tokens: _TypeAlias = _typing.Literal["text_tokens"]  # noqa: Y015
     _WhichOneofArgType__text_tokens: _TypeAlias = _typing.Literal["_text_tokens", b"_text_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__tool_use_tokens: _TypeAlias = _typing.Literal["tool_use_tokens"]  # noqa: Y015
+    _WhichOneofArgType__tool_use_tokens: _TypeAlias = _typing.Literal["_tool_use_tokens", b"_tool_use_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__video_tokens: _TypeAlias = _typing.Literal["video_tokens"]  # noqa: Y015
+    _WhichOneofArgType__video_tokens: _TypeAlias = _typing.Literal["_video_tokens", b"_video_tokens"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__audio_tokens) -> _WhichOneofReturnType__audio_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_write_1h_tokens) -> _WhichOneofReturnType__cache_write_1h_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_write_tokens) -> _WhichOneofReturnType__cache_write_tokens | None: ...
     @_typing.overload
@@ -836,6 +955,10 @@ class PromptTokensDetails(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__image_tokens) -> _WhichOneofReturnType__image_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__text_tokens) -> _WhichOneofReturnType__text_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tool_use_tokens) -> _WhichOneofReturnType__tool_use_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__video_tokens) -> _WhichOneofReturnType__video_tokens | None: ...
 
 Global___PromptTokensDetails: _TypeAlias = PromptTokensDetails  # noqa: Y015
 
@@ -850,6 +973,7 @@ class CompletionTokensDetails(_message.Message):
     ACCEPTED_PREDICTION_TOKENS_FIELD_NUMBER: _builtins.int
     REJECTED_PREDICTION_TOKENS_FIELD_NUMBER: _builtins.int
     TEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    IMAGE_TOKENS_FIELD_NUMBER: _builtins.int
     reasoning_tokens: _builtins.int
     """Of reasoning."""
     audio_tokens: _builtins.int
@@ -860,6 +984,8 @@ class CompletionTokensDetails(_message.Message):
     """Of the prediction, and not found in the answer; charged all the same."""
     text_tokens: _builtins.int
     """Of text."""
+    image_tokens: _builtins.int
+    """Of images."""
     def __init__(
         self,
         *,
@@ -868,15 +994,18 @@ class CompletionTokensDetails(_message.Message):
         accepted_prediction_tokens: _builtins.int | None = ...,
         rejected_prediction_tokens: _builtins.int | None = ...,
         text_tokens: _builtins.int | None = ...,
+        image_tokens: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accepted_prediction_tokens", b"_accepted_prediction_tokens", "_audio_tokens", b"_audio_tokens", "_reasoning_tokens", b"_reasoning_tokens", "_rejected_prediction_tokens", b"_rejected_prediction_tokens", "_text_tokens", b"_text_tokens", "accepted_prediction_tokens", b"accepted_prediction_tokens", "audio_tokens", b"audio_tokens", "reasoning_tokens", b"reasoning_tokens", "rejected_prediction_tokens", b"rejected_prediction_tokens", "text_tokens", b"text_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accepted_prediction_tokens", b"_accepted_prediction_tokens", "_audio_tokens", b"_audio_tokens", "_image_tokens", b"_image_tokens", "_reasoning_tokens", b"_reasoning_tokens", "_rejected_prediction_tokens", b"_rejected_prediction_tokens", "_text_tokens", b"_text_tokens", "accepted_prediction_tokens", b"accepted_prediction_tokens", "audio_tokens", b"audio_tokens", "image_tokens", b"image_tokens", "reasoning_tokens", b"reasoning_tokens", "rejected_prediction_tokens", b"rejected_prediction_tokens", "text_tokens", b"text_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accepted_prediction_tokens", b"_accepted_prediction_tokens", "_audio_tokens", b"_audio_tokens", "_reasoning_tokens", b"_reasoning_tokens", "_rejected_prediction_tokens", b"_rejected_prediction_tokens", "_text_tokens", b"_text_tokens", "accepted_prediction_tokens", b"accepted_prediction_tokens", "audio_tokens", b"audio_tokens", "reasoning_tokens", b"reasoning_tokens", "rejected_prediction_tokens", b"rejected_prediction_tokens", "text_tokens", b"text_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accepted_prediction_tokens", b"_accepted_prediction_tokens", "_audio_tokens", b"_audio_tokens", "_image_tokens", b"_image_tokens", "_reasoning_tokens", b"_reasoning_tokens", "_rejected_prediction_tokens", b"_rejected_prediction_tokens", "_text_tokens", b"_text_tokens", "accepted_prediction_tokens", b"accepted_prediction_tokens", "audio_tokens", b"audio_tokens", "image_tokens", b"image_tokens", "reasoning_tokens", b"reasoning_tokens", "rejected_prediction_tokens", b"rejected_prediction_tokens", "text_tokens", b"text_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accepted_prediction_tokens: _TypeAlias = _typing.Literal["accepted_prediction_tokens"]  # noqa: Y015
     _WhichOneofArgType__accepted_prediction_tokens: _TypeAlias = _typing.Literal["_accepted_prediction_tokens", b"_accepted_prediction_tokens"]  # noqa: Y015
     _WhichOneofReturnType__audio_tokens: _TypeAlias = _typing.Literal["audio_tokens"]  # noqa: Y015
     _WhichOneofArgType__audio_tokens: _TypeAlias = _typing.Literal["_audio_tokens", b"_audio_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__image_tokens: _TypeAlias = _typing.Literal["image_tokens"]  # noqa: Y015
+    _WhichOneofArgType__image_tokens: _TypeAlias = _typing.Literal["_image_tokens", b"_image_tokens"]  # noqa: Y015
     _WhichOneofReturnType__reasoning_tokens: _TypeAlias = _typing.Literal["reasoning_tokens"]  # noqa: Y015
     _WhichOneofArgType__reasoning_tokens: _TypeAlias = _typing.Literal["_reasoning_tokens", b"_reasoning_tokens"]  # noqa: Y015
     _WhichOneofReturnType__rejected_prediction_tokens: _TypeAlias = _typing.Literal["rejected_prediction_tokens"]  # noqa: Y015
@@ -887,6 +1016,8 @@ class CompletionTokensDetails(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__accepted_prediction_tokens) -> _WhichOneofReturnType__accepted_prediction_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__audio_tokens) -> _WhichOneofReturnType__audio_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__image_tokens) -> _WhichOneofReturnType__image_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_tokens) -> _WhichOneofReturnType__reasoning_tokens | None: ...
     @_typing.overload

@@ -239,8 +239,10 @@ class ChatCompletionRequest(_message.Message):
     random_seed: _builtins.int
     """Another name of `seed` (Mistral), handed on under this name."""
     drop_params: _builtins.bool
-    """Whether parameters that the provider does not know are left out rather than refused. Not
-    served yet: `true` is refused.
+    """Whether parameters that the provider or the model can't follow are left out rather than refused.
+    The answer's `x-parley-dropped-params` (metadata, or header over REST) lists them. The
+    conversation itself is never shortened: content that the model can't read is refused all the
+    same. Default: the model's configuration.
     """
     max_ttft_ms: _builtins.int
     """Most milliseconds to wait for the first token; not negative, 0 counts as not given. Not served
@@ -352,7 +354,7 @@ class ChatCompletionRequest(_message.Message):
     @_builtins.property
     def extra_body(self) -> _json_pb2.JsonObject:
         """Further parameters for the provider, by name, handed on as they are. A name that this message
-        has a field for is refused. Over REST unknown top-level fields don't reach the service, so
+        has a field for, and a value that the request has set otherwise, are refused. Over REST unknown top-level fields don't reach the service, so
         they have to stand in here.
         """
 

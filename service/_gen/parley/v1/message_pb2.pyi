@@ -48,6 +48,8 @@ class Message(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     COMPLETION_ID_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    PROVIDER_CONTENT_FIELD_NUMBER: _builtins.int
+    IS_ERROR_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """Who speaks: "system", "developer", "user", "assistant", "tool" or "function" (deprecated).
     Required.
@@ -74,6 +76,10 @@ class Message(_message.Message):
     """Id of an earlier answer's message. Accepted so that an answer can be sent back; not handed on."""
     completion_id: _builtins.str
     """Id of a stored completion, a UUID, to fill this message from. Not served yet: refused."""
+    is_error: _builtins.bool
+    """Role "tool": whether the call failed and the content says why. Told to Anthropic and Gemini;
+    other providers have no place for it, and read the content alone. Default: false.
+    """
     @_builtins.property
     def content(self) -> _struct_pb2.Value:
         """The content over REST: a string, an array of parts ({"type": "text", "text": "…"} and the
@@ -100,7 +106,8 @@ class Message(_message.Message):
     @_builtins.property
     def reasoning_details(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
         """Role "assistant": reasoning blocks of the provider (signed, summarised or encrypted), sent back
-        as they came.
+        as they came; the pieces of a stream may be sent back as they are, or merged by `index`. Blocks
+        of another provider than the one that is asked are left out: no other can read them.
         """
 
     @_builtins.property
@@ -119,6 +126,12 @@ class Message(_message.Message):
     def metadata(self) -> _struct_pb2.Value:
         """Data of the caller's to store beside the message; any JSON value. Not served yet: refused
         unless empty.
+        """
+
+    @_builtins.property
+    def provider_content(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
+        """Role "assistant": see AssistantMessage.provider_content; sent back as it came. Entries of
+        another provider than the one that is asked are left out.
         """
 
     def __init__(
@@ -142,10 +155,12 @@ class Message(_message.Message):
         id: _builtins.str | None = ...,
         completion_id: _builtins.str | None = ...,
         metadata: _struct_pb2.Value | None = ...,
+        provider_content: _abc.Iterable[_json_pb2.JsonObject] | None = ...,
+        is_error: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_cache_control", b"_cache_control", "_completion_id", b"_completion_id", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_metadata", b"_metadata", "_name", b"_name", "_prefix", b"_prefix", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_tool_call_id", b"_tool_call_id", "audio", b"audio", "cache_control", b"cache_control", "completion_id", b"completion_id", "content", b"content", "function_call", b"function_call", "id", b"id", "metadata", b"metadata", "name", b"name", "prefix", b"prefix", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "tool_call_id", b"tool_call_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_cache_control", b"_cache_control", "_completion_id", b"_completion_id", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_is_error", b"_is_error", "_metadata", b"_metadata", "_name", b"_name", "_prefix", b"_prefix", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_tool_call_id", b"_tool_call_id", "audio", b"audio", "cache_control", b"cache_control", "completion_id", b"completion_id", "content", b"content", "function_call", b"function_call", "id", b"id", "is_error", b"is_error", "metadata", b"metadata", "name", b"name", "prefix", b"prefix", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "tool_call_id", b"tool_call_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_cache_control", b"_cache_control", "_completion_id", b"_completion_id", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_metadata", b"_metadata", "_name", b"_name", "_prefix", b"_prefix", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_tool_call_id", b"_tool_call_id", "annotations", b"annotations", "audio", b"audio", "cache_control", b"cache_control", "completion_id", b"completion_id", "content", b"content", "function_call", b"function_call", "id", b"id", "metadata", b"metadata", "name", b"name", "parts", b"parts", "prefix", b"prefix", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_cache_control", b"_cache_control", "_completion_id", b"_completion_id", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_is_error", b"_is_error", "_metadata", b"_metadata", "_name", b"_name", "_prefix", b"_prefix", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_tool_call_id", b"_tool_call_id", "annotations", b"annotations", "audio", b"audio", "cache_control", b"cache_control", "completion_id", b"completion_id", "content", b"content", "function_call", b"function_call", "id", b"id", "is_error", b"is_error", "metadata", b"metadata", "name", b"name", "parts", b"parts", "prefix", b"prefix", "provider_content", b"provider_content", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__audio: _TypeAlias = _typing.Literal["audio"]  # noqa: Y015
     _WhichOneofArgType__audio: _TypeAlias = _typing.Literal["_audio", b"_audio"]  # noqa: Y015
@@ -159,6 +174,8 @@ class Message(_message.Message):
     _WhichOneofArgType__function_call: _TypeAlias = _typing.Literal["_function_call", b"_function_call"]  # noqa: Y015
     _WhichOneofReturnType__id: _TypeAlias = _typing.Literal["id"]  # noqa: Y015
     _WhichOneofArgType__id: _TypeAlias = _typing.Literal["_id", b"_id"]  # noqa: Y015
+    _WhichOneofReturnType__is_error: _TypeAlias = _typing.Literal["is_error"]  # noqa: Y015
+    _WhichOneofArgType__is_error: _TypeAlias = _typing.Literal["_is_error", b"_is_error"]  # noqa: Y015
     _WhichOneofReturnType__metadata: _TypeAlias = _typing.Literal["metadata"]  # noqa: Y015
     _WhichOneofArgType__metadata: _TypeAlias = _typing.Literal["_metadata", b"_metadata"]  # noqa: Y015
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
@@ -185,6 +202,8 @@ class Message(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__function_call) -> _WhichOneofReturnType__function_call | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__id) -> _WhichOneofReturnType__id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__is_error) -> _WhichOneofReturnType__is_error | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__metadata) -> _WhichOneofReturnType__metadata | None: ...
     @_typing.overload
@@ -372,35 +391,63 @@ class File(_message.Message):
     FILE_DATA_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
     FILENAME_FIELD_NUMBER: _builtins.int
+    FILE_URL_FIELD_NUMBER: _builtins.int
+    MIME_TYPE_FIELD_NUMBER: _builtins.int
+    CITATIONS_FIELD_NUMBER: _builtins.int
     file_data: _builtins.str
     """The document as a data: URL in base64."""
     file_id: _builtins.str
     """Id of a file that was uploaded to the provider."""
     filename: _builtins.str
     """Name of the file, for the model."""
+    file_url: _builtins.str
+    """Address of the file: https:, or one of the provider's own such as gs: (Anthropic, Gemini,
+    Mistral).
+    """
+    mime_type: _builtins.str
+    """Media type of what `file_id` or `file_url` names, such as "application/pdf" or "image/png";
+    default: what the address's ending tells, or else a PDF.
+    """
+    citations: _builtins.bool
+    """Whether the answer may cite the document (Anthropic). Default: false."""
     def __init__(
         self,
         *,
         file_data: _builtins.str | None = ...,
         file_id: _builtins.str | None = ...,
         filename: _builtins.str | None = ...,
+        file_url: _builtins.str | None = ...,
+        mime_type: _builtins.str | None = ...,
+        citations: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_file_data", b"_file_data", "_file_id", b"_file_id", "_filename", b"_filename", "file_data", b"file_data", "file_id", b"file_id", "filename", b"filename"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_citations", b"_citations", "_file_data", b"_file_data", "_file_id", b"_file_id", "_file_url", b"_file_url", "_filename", b"_filename", "_mime_type", b"_mime_type", "citations", b"citations", "file_data", b"file_data", "file_id", b"file_id", "file_url", b"file_url", "filename", b"filename", "mime_type", b"mime_type"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_file_data", b"_file_data", "_file_id", b"_file_id", "_filename", b"_filename", "file_data", b"file_data", "file_id", b"file_id", "filename", b"filename"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citations", b"_citations", "_file_data", b"_file_data", "_file_id", b"_file_id", "_file_url", b"_file_url", "_filename", b"_filename", "_mime_type", b"_mime_type", "citations", b"citations", "file_data", b"file_data", "file_id", b"file_id", "file_url", b"file_url", "filename", b"filename", "mime_type", b"mime_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__citations: _TypeAlias = _typing.Literal["citations"]  # noqa: Y015
+    _WhichOneofArgType__citations: _TypeAlias = _typing.Literal["_citations", b"_citations"]  # noqa: Y015
     _WhichOneofReturnType__file_data: _TypeAlias = _typing.Literal["file_data"]  # noqa: Y015
     _WhichOneofArgType__file_data: _TypeAlias = _typing.Literal["_file_data", b"_file_data"]  # noqa: Y015
     _WhichOneofReturnType__file_id: _TypeAlias = _typing.Literal["file_id"]  # noqa: Y015
     _WhichOneofArgType__file_id: _TypeAlias = _typing.Literal["_file_id", b"_file_id"]  # noqa: Y015
+    _WhichOneofReturnType__file_url: _TypeAlias = _typing.Literal["file_url"]  # noqa: Y015
+    _WhichOneofArgType__file_url: _TypeAlias = _typing.Literal["_file_url", b"_file_url"]  # noqa: Y015
     _WhichOneofReturnType__filename: _TypeAlias = _typing.Literal["filename"]  # noqa: Y015
     _WhichOneofArgType__filename: _TypeAlias = _typing.Literal["_filename", b"_filename"]  # noqa: Y015
+    _WhichOneofReturnType__mime_type: _TypeAlias = _typing.Literal["mime_type"]  # noqa: Y015
+    _WhichOneofArgType__mime_type: _TypeAlias = _typing.Literal["_mime_type", b"_mime_type"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__citations) -> _WhichOneofReturnType__citations | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__file_data) -> _WhichOneofReturnType__file_data | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__file_id) -> _WhichOneofReturnType__file_id | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__file_url) -> _WhichOneofReturnType__file_url | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__filename) -> _WhichOneofReturnType__filename | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mime_type) -> _WhichOneofReturnType__mime_type | None: ...
 
 Global___File: _TypeAlias = File  # noqa: Y015
 

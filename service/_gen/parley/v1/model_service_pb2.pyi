@@ -95,6 +95,13 @@ class Model(_message.Message):
     OBJECT_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     OWNED_BY_FIELD_NUMBER: _builtins.int
+    CONTEXT_WINDOW_FIELD_NUMBER: _builtins.int
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    INPUT_KINDS_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    STRUCTURED_OUTPUT_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
+    PRICES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id, as requests name it."""
     object: _builtins.str
@@ -105,6 +112,26 @@ class Model(_message.Message):
     """
     owned_by: _builtins.str
     """Name of the provider of its first target."""
+    context_window: _builtins.int
+    """Most tokens of conversation and answer together. This and what follows is absent where it is
+    not known.
+    """
+    max_output_tokens: _builtins.int
+    """Most tokens of an answer, reasoning included."""
+    tools: _builtins.bool
+    """Whether the model calls functions."""
+    structured_output: _builtins.bool
+    """Whether the provider itself makes the answer match a JSON Schema."""
+    reasoning: _builtins.bool
+    """Whether the model reasons before it answers, always or when told to."""
+    @_builtins.property
+    def input_kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Kinds of input that the model reads: "text", "image", "audio", "video" and "file"."""
+
+    @_builtins.property
+    def prices(self) -> Global___Prices:
+        """What its tokens cost."""
+
     def __init__(
         self,
         *,
@@ -112,13 +139,193 @@ class Model(_message.Message):
         object: _builtins.str = ...,
         created: _builtins.int | None = ...,
         owned_by: _builtins.str = ...,
+        context_window: _builtins.int | None = ...,
+        max_output_tokens: _builtins.int | None = ...,
+        input_kinds: _abc.Iterable[_builtins.str] | None = ...,
+        tools: _builtins.bool | None = ...,
+        structured_output: _builtins.bool | None = ...,
+        reasoning: _builtins.bool | None = ...,
+        prices: Global___Prices | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_created", b"_created", "created", b"created"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window", b"_context_window", "_created", b"_created", "_max_output_tokens", b"_max_output_tokens", "_prices", b"_prices", "_reasoning", b"_reasoning", "_structured_output", b"_structured_output", "_tools", b"_tools", "context_window", b"context_window", "created", b"created", "max_output_tokens", b"max_output_tokens", "prices", b"prices", "reasoning", b"reasoning", "structured_output", b"structured_output", "tools", b"tools"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created", b"_created", "created", b"created", "id", b"id", "object", b"object", "owned_by", b"owned_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window", b"_context_window", "_created", b"_created", "_max_output_tokens", b"_max_output_tokens", "_prices", b"_prices", "_reasoning", b"_reasoning", "_structured_output", b"_structured_output", "_tools", b"_tools", "context_window", b"context_window", "created", b"created", "id", b"id", "input_kinds", b"input_kinds", "max_output_tokens", b"max_output_tokens", "object", b"object", "owned_by", b"owned_by", "prices", b"prices", "reasoning", b"reasoning", "structured_output", b"structured_output", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__context_window: _TypeAlias = _typing.Literal["context_window"]  # noqa: Y015
+    _WhichOneofArgType__context_window: _TypeAlias = _typing.Literal["_context_window", b"_context_window"]  # noqa: Y015
     _WhichOneofReturnType__created: _TypeAlias = _typing.Literal["created"]  # noqa: Y015
     _WhichOneofArgType__created: _TypeAlias = _typing.Literal["_created", b"_created"]  # noqa: Y015
+    _WhichOneofReturnType__max_output_tokens: _TypeAlias = _typing.Literal["max_output_tokens"]  # noqa: Y015
+    _WhichOneofArgType__max_output_tokens: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__prices: _TypeAlias = _typing.Literal["prices"]  # noqa: Y015
+    _WhichOneofArgType__prices: _TypeAlias = _typing.Literal["_prices", b"_prices"]  # noqa: Y015
+    _WhichOneofReturnType__reasoning: _TypeAlias = _typing.Literal["reasoning"]  # noqa: Y015
+    _WhichOneofArgType__reasoning: _TypeAlias = _typing.Literal["_reasoning", b"_reasoning"]  # noqa: Y015
+    _WhichOneofReturnType__structured_output: _TypeAlias = _typing.Literal["structured_output"]  # noqa: Y015
+    _WhichOneofArgType__structured_output: _TypeAlias = _typing.Literal["_structured_output", b"_structured_output"]  # noqa: Y015
+    _WhichOneofReturnType__tools: _TypeAlias = _typing.Literal["tools"]  # noqa: Y015
+    _WhichOneofArgType__tools: _TypeAlias = _typing.Literal["_tools", b"_tools"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__context_window) -> _WhichOneofReturnType__context_window | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__created) -> _WhichOneofReturnType__created | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_output_tokens) -> _WhichOneofReturnType__max_output_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prices) -> _WhichOneofReturnType__prices | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning) -> _WhichOneofReturnType__reasoning | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__structured_output) -> _WhichOneofReturnType__structured_output | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tools) -> _WhichOneofReturnType__tools | None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Prices(_message.Message):
+    """Prices are in US dollars per million tokens. Absent ones are not known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    CACHED_INPUT_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_1H_FIELD_NUMBER: _builtins.int
+    AUDIO_INPUT_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    AUDIO_OUTPUT_FIELD_NUMBER: _builtins.int
+    LONG_CONTEXT_FIELD_NUMBER: _builtins.int
+    input: _builtins.float
+    """Of the prompt."""
+    cached_input: _builtins.float
+    """Of the prompt, read from the provider's cache."""
+    cache_write: _builtins.float
+    """Of the prompt, written to the provider's cache."""
+    cache_write_1h: _builtins.float
+    """As `cache_write`, kept for an hour."""
+    audio_input: _builtins.float
+    """Of sound in the prompt."""
+    output: _builtins.float
+    """Of the answer, reasoning included."""
+    audio_output: _builtins.float
+    """Of sound in the answer."""
+    @_builtins.property
+    def long_context(self) -> Global___LongContextPrices:
+        """Prices of requests whose prompt is longer than `above_tokens`: they hold for the whole request."""
+
+    def __init__(
+        self,
+        *,
+        input: _builtins.float | None = ...,
+        cached_input: _builtins.float | None = ...,
+        cache_write: _builtins.float | None = ...,
+        cache_write_1h: _builtins.float | None = ...,
+        audio_input: _builtins.float | None = ...,
+        output: _builtins.float | None = ...,
+        audio_output: _builtins.float | None = ...,
+        long_context: Global___LongContextPrices | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_audio_input", b"_audio_input", "_audio_output", b"_audio_output", "_cache_write", b"_cache_write", "_cache_write_1h", b"_cache_write_1h", "_cached_input", b"_cached_input", "_input", b"_input", "_long_context", b"_long_context", "_output", b"_output", "audio_input", b"audio_input", "audio_output", b"audio_output", "cache_write", b"cache_write", "cache_write_1h", b"cache_write_1h", "cached_input", b"cached_input", "input", b"input", "long_context", b"long_context", "output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio_input", b"_audio_input", "_audio_output", b"_audio_output", "_cache_write", b"_cache_write", "_cache_write_1h", b"_cache_write_1h", "_cached_input", b"_cached_input", "_input", b"_input", "_long_context", b"_long_context", "_output", b"_output", "audio_input", b"audio_input", "audio_output", b"audio_output", "cache_write", b"cache_write", "cache_write_1h", b"cache_write_1h", "cached_input", b"cached_input", "input", b"input", "long_context", b"long_context", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__audio_input: _TypeAlias = _typing.Literal["audio_input"]  # noqa: Y015
+    _WhichOneofArgType__audio_input: _TypeAlias = _typing.Literal["_audio_input", b"_audio_input"]  # noqa: Y015
+    _WhichOneofReturnType__audio_output: _TypeAlias = _typing.Literal["audio_output"]  # noqa: Y015
+    _WhichOneofArgType__audio_output: _TypeAlias = _typing.Literal["_audio_output", b"_audio_output"]  # noqa: Y015
+    _WhichOneofReturnType__cache_write: _TypeAlias = _typing.Literal["cache_write"]  # noqa: Y015
+    _WhichOneofArgType__cache_write: _TypeAlias = _typing.Literal["_cache_write", b"_cache_write"]  # noqa: Y015
+    _WhichOneofReturnType__cache_write_1h: _TypeAlias = _typing.Literal["cache_write_1h"]  # noqa: Y015
+    _WhichOneofArgType__cache_write_1h: _TypeAlias = _typing.Literal["_cache_write_1h", b"_cache_write_1h"]  # noqa: Y015
+    _WhichOneofReturnType__cached_input: _TypeAlias = _typing.Literal["cached_input"]  # noqa: Y015
+    _WhichOneofArgType__cached_input: _TypeAlias = _typing.Literal["_cached_input", b"_cached_input"]  # noqa: Y015
+    _WhichOneofReturnType__input: _TypeAlias = _typing.Literal["input"]  # noqa: Y015
+    _WhichOneofArgType__input: _TypeAlias = _typing.Literal["_input", b"_input"]  # noqa: Y015
+    _WhichOneofReturnType__long_context: _TypeAlias = _typing.Literal["long_context"]  # noqa: Y015
+    _WhichOneofArgType__long_context: _TypeAlias = _typing.Literal["_long_context", b"_long_context"]  # noqa: Y015
+    _WhichOneofReturnType__output: _TypeAlias = _typing.Literal["output"]  # noqa: Y015
+    _WhichOneofArgType__output: _TypeAlias = _typing.Literal["_output", b"_output"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__audio_input) -> _WhichOneofReturnType__audio_input | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__audio_output) -> _WhichOneofReturnType__audio_output | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_write) -> _WhichOneofReturnType__cache_write | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_write_1h) -> _WhichOneofReturnType__cache_write_1h | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cached_input) -> _WhichOneofReturnType__cached_input | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__input) -> _WhichOneofReturnType__input | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__long_context) -> _WhichOneofReturnType__long_context | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__output) -> _WhichOneofReturnType__output | None: ...
+
+Global___Prices: _TypeAlias = Prices  # noqa: Y015
+
+@_typing.final
+class LongContextPrices(_message.Message):
+    """LongContextPrices replace those of Prices with the same names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ABOVE_TOKENS_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    CACHED_INPUT_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_1H_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    above_tokens: _builtins.int
+    """Prompts of more tokens than this cost so."""
+    input: _builtins.float
+    """As Prices.input."""
+    cached_input: _builtins.float
+    """As Prices.cached_input."""
+    cache_write: _builtins.float
+    """As Prices.cache_write."""
+    cache_write_1h: _builtins.float
+    """As Prices.cache_write_1h."""
+    output: _builtins.float
+    """As Prices.output."""
+    def __init__(
+        self,
+        *,
+        above_tokens: _builtins.int | None = ...,
+        input: _builtins.float | None = ...,
+        cached_input: _builtins.float | None = ...,
+        cache_write: _builtins.float | None = ...,
+        cache_write_1h: _builtins.float | None = ...,
+        output: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_above_tokens", b"_above_tokens", "_cache_write", b"_cache_write", "_cache_write_1h", b"_cache_write_1h", "_cached_input", b"_cached_input", "_input", b"_input", "_output", b"_output", "above_tokens", b"above_tokens", "cache_write", b"cache_write", "cache_write_1h", b"cache_write_1h", "cached_input", b"cached_input", "input", b"input", "output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_above_tokens", b"_above_tokens", "_cache_write", b"_cache_write", "_cache_write_1h", b"_cache_write_1h", "_cached_input", b"_cached_input", "_input", b"_input", "_output", b"_output", "above_tokens", b"above_tokens", "cache_write", b"cache_write", "cache_write_1h", b"cache_write_1h", "cached_input", b"cached_input", "input", b"input", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__above_tokens: _TypeAlias = _typing.Literal["above_tokens"]  # noqa: Y015
+    _WhichOneofArgType__above_tokens: _TypeAlias = _typing.Literal["_above_tokens", b"_above_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__cache_write: _TypeAlias = _typing.Literal["cache_write"]  # noqa: Y015
+    _WhichOneofArgType__cache_write: _TypeAlias = _typing.Literal["_cache_write", b"_cache_write"]  # noqa: Y015
+    _WhichOneofReturnType__cache_write_1h: _TypeAlias = _typing.Literal["cache_write_1h"]  # noqa: Y015
+    _WhichOneofArgType__cache_write_1h: _TypeAlias = _typing.Literal["_cache_write_1h", b"_cache_write_1h"]  # noqa: Y015
+    _WhichOneofReturnType__cached_input: _TypeAlias = _typing.Literal["cached_input"]  # noqa: Y015
+    _WhichOneofArgType__cached_input: _TypeAlias = _typing.Literal["_cached_input", b"_cached_input"]  # noqa: Y015
+    _WhichOneofReturnType__input: _TypeAlias = _typing.Literal["input"]  # noqa: Y015
+    _WhichOneofArgType__input: _TypeAlias = _typing.Literal["_input", b"_input"]  # noqa: Y015
+    _WhichOneofReturnType__output: _TypeAlias = _typing.Literal["output"]  # noqa: Y015
+    _WhichOneofArgType__output: _TypeAlias = _typing.Literal["_output", b"_output"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__above_tokens) -> _WhichOneofReturnType__above_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_write) -> _WhichOneofReturnType__cache_write | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_write_1h) -> _WhichOneofReturnType__cache_write_1h | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cached_input) -> _WhichOneofReturnType__cached_input | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__input) -> _WhichOneofReturnType__input | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__output) -> _WhichOneofReturnType__output | None: ...
+
+Global___LongContextPrices: _TypeAlias = LongContextPrices  # noqa: Y015

@@ -29,8 +29,9 @@ class Tool(_message.Message):
     CACHE_CONTROL_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     ENABLED_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
     type: _builtins.str
-    """Kind of tool: "function" (the default where `function` is given) or "custom"."""
+    """Kind of tool: "function" (the default where `function` is given), "custom" or "provider"."""
     id: _builtins.str
     """Id of a server-side tool of the project that `enabled` switches. Not served yet: refused."""
     enabled: _builtins.bool
@@ -49,6 +50,14 @@ class Tool(_message.Message):
         {"type": "ephemeral", "ttl": "5m" | "1h"}.
         """
 
+    @_builtins.property
+    def provider(self) -> _json_pb2.JsonObject:
+        """Where `type` is "provider": a tool that the provider runs itself, in the provider's own form and
+        handed on as it is, such as {"type": "web_search_20250305", "name": "web_search"} (Anthropic),
+        {"google_search": {}} (Gemini) or {"type": "openrouter:web_search"}. Its calls are not the
+        caller's to answer: they stand in `provider_content`, not in `tool_calls`.
+        """
+
     def __init__(
         self,
         *,
@@ -58,10 +67,11 @@ class Tool(_message.Message):
         cache_control: _json_pb2.JsonObject | None = ...,
         id: _builtins.str | None = ...,
         enabled: _builtins.bool | None = ...,
+        provider: _json_pb2.JsonObject | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_control", b"_cache_control", "_custom", b"_custom", "_enabled", b"_enabled", "_function", b"_function", "_id", b"_id", "cache_control", b"cache_control", "custom", b"custom", "enabled", b"enabled", "function", b"function", "id", b"id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_control", b"_cache_control", "_custom", b"_custom", "_enabled", b"_enabled", "_function", b"_function", "_id", b"_id", "_provider", b"_provider", "cache_control", b"cache_control", "custom", b"custom", "enabled", b"enabled", "function", b"function", "id", b"id", "provider", b"provider"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_control", b"_cache_control", "_custom", b"_custom", "_enabled", b"_enabled", "_function", b"_function", "_id", b"_id", "cache_control", b"cache_control", "custom", b"custom", "enabled", b"enabled", "function", b"function", "id", b"id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_control", b"_cache_control", "_custom", b"_custom", "_enabled", b"_enabled", "_function", b"_function", "_id", b"_id", "_provider", b"_provider", "cache_control", b"cache_control", "custom", b"custom", "enabled", b"enabled", "function", b"function", "id", b"id", "provider", b"provider", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cache_control: _TypeAlias = _typing.Literal["cache_control"]  # noqa: Y015
     _WhichOneofArgType__cache_control: _TypeAlias = _typing.Literal["_cache_control", b"_cache_control"]  # noqa: Y015
@@ -73,6 +83,8 @@ class Tool(_message.Message):
     _WhichOneofArgType__function: _TypeAlias = _typing.Literal["_function", b"_function"]  # noqa: Y015
     _WhichOneofReturnType__id: _TypeAlias = _typing.Literal["id"]  # noqa: Y015
     _WhichOneofArgType__id: _TypeAlias = _typing.Literal["_id", b"_id"]  # noqa: Y015
+    _WhichOneofReturnType__provider: _TypeAlias = _typing.Literal["provider"]  # noqa: Y015
+    _WhichOneofArgType__provider: _TypeAlias = _typing.Literal["_provider", b"_provider"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_control) -> _WhichOneofReturnType__cache_control | None: ...
     @_typing.overload
@@ -83,6 +95,8 @@ class Tool(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__function) -> _WhichOneofReturnType__function | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__id) -> _WhichOneofReturnType__id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__provider) -> _WhichOneofReturnType__provider | None: ...
 
 Global___Tool: _TypeAlias = Tool  # noqa: Y015
 
@@ -203,8 +217,8 @@ class ToolCall(_message.Message):
 
     @_builtins.property
     def extra_content(self) -> _json_pb2.JsonObject:
-        """What a provider attached to the call and wants back unchanged with the next request, such as
-        Gemini's thought signature: {"google": {"thought_signature": "…"}}.
+        """What a provider attached to the call and wants back unchanged with the next request, by
+        provider: {"google": {"thought_signature": "…"}}, {"anthropic": {"caller": {…}}}.
         """
 
     def __init__(

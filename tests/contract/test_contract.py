@@ -259,7 +259,7 @@ def test_no_field_of_an_answer_prints_otherwise_than_openai_prints_it(descriptor
 def test_what_has_to_print_when_it_is_zero_tells_set_from_absent() -> None:
     for descriptor in ANSWERS:
         for field in reachable(descriptor):
-            if field.containing_type.GetOptions().map_entry:
+            if field.containing_type is not None and field.containing_type.GetOptions().map_entry:
                 continue  # printed whatever its value
             is_number = field.cpp_type not in {FieldDescriptor.CPPTYPE_STRING, FieldDescriptor.CPPTYPE_MESSAGE}
             if is_number and not field.is_repeated:

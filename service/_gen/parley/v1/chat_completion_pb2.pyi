@@ -151,8 +151,8 @@ class Choice(_message.Message):
 
     @_builtins.property
     def content_filter_results(self) -> _json_pb2.JsonObject:
-        """The provider's filter results: by category (Azure OpenAI), or {"safety_ratings": […],
-        "block_reason": …} (Gemini).
+        """The provider's filter results: by category (Azure OpenAI), {"safety_ratings": […],
+        "block_reason": …} (Gemini), or the details of a refusal (Anthropic).
         """
 
     def __init__(
@@ -258,11 +258,14 @@ class AssistantMessage(_message.Message):
 
     @_builtins.property
     def provider_content(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
-        """Where the provider ran tools of its own, or attached something to its text: the whole answer's
-        order, to be sent back as it is. Each entry is {"format": …, "block": {…}}: `format` names whose
-        it is, `block` is in the provider's own form. What stands elsewhere in the message is not
-        repeated but referred to: text as {"text_length": N}, the next N characters of `content`;
-        reasoning as {"reasoning_index": I}; a tool call as {"tool_call_id": ID}.
+        """Where the other fields can't say all of the answer, because the provider ran tools of its own,
+        attached something to its text, or wrote text after a call: the whole answer's order, to be sent
+        back as it is. Each entry is {"format": …, "block": {…}}: `format` names whose it is, `block` is
+        in the provider's own form. What stands elsewhere in the message is not repeated but referred
+        to: text as {"text_length": N}, the next N characters of `content`; reasoning as
+        {"reasoning_index": I}; a tool call as {"tool_call_id": ID}. A last entry may tell more of the
+        answer and is not sent back: {"container": {…}} that code ran in (Anthropic), {"metadata": {…}}
+        of a search (Gemini).
         """
 
     def __init__(
@@ -611,8 +614,8 @@ class Delta(_message.Message):
 
     @_builtins.property
     def reasoning_details(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
-        """Reasoning blocks to add, as AssistantMessage.reasoning_details. Entries of one `index` are
-        pieces of one block: their texts are to be joined.
+        """Reasoning blocks to add, as AssistantMessage.reasoning_details. Entries of one `type` and `index`
+        are pieces of one block: their texts are to be joined.
         """
 
     @_builtins.property
@@ -835,8 +838,8 @@ class Usage(_message.Message):
 
     @_builtins.property
     def server_tool_use(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How often the provider ran tools of its own, by its name of the count, such as
-        "web_search_requests".
+        """How often the provider ran tools of its own, by its name of the count: "web_search_requests",
+        or a step by another model ("advisor_message"), whose tokens are not in the totals.
         """
 
     def __init__(

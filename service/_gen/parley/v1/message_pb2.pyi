@@ -65,8 +65,8 @@ class Message(_message.Message):
     name its answers use.
     """
     reasoning: _builtins.str
-    """Role "assistant": another name of `reasoning_content`, read by Groq, Cerebras and OpenRouter;
-    handed on under this name.
+    """Role "assistant": another name of `reasoning_content`. A provider that is known is sent one of
+    both, under the name that it reads; any other is sent what was given.
     """
     prefix: _builtins.bool
     """Role "assistant": whether this message is the beginning of the answer, which the model goes on
@@ -106,8 +106,9 @@ class Message(_message.Message):
     @_builtins.property
     def reasoning_details(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
         """Role "assistant": reasoning blocks of the provider (signed, summarised or encrypted), sent back
-        as they came; the pieces of a stream may be sent back as they are, or merged by `index`. Blocks
-        of another provider than the one that is asked are left out: no other can read them.
+        as they came; the pieces of a stream may be sent back as they are, or merged by `type` and
+        `index`. Blocks of another provider than the one that is asked are left out: no other can read
+        them.
         """
 
     @_builtins.property

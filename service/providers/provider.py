@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
+from service.catalogue import Capabilities
+from service.providers.omissions import Omissions
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +24,33 @@ class Identity:
     """The model id of the request."""
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderCall:
+    """A validated request, on its way to one model of one provider."""
+
+    request: ChatCompletionRequest = field(repr=False)
+    model: str
+    """The provider's own name of the model."""
+    identity: Identity
+    capabilities: Capabilities
+    """What is known of the model."""
+    omissions: Omissions
+    """Takes what the provider can't follow; complete before the answer's first chunk."""
+
+
 class Provider(Protocol):
     """Answers validated requests from one provider. Safe for any number of tasks."""
 
-    async def complete(self, request: ChatCompletionRequest, model: str, identity: Identity) -> ChatCompletion:
-        """Have the provider's model `model` answer in one piece.
+    async def complete(self, call: ProviderCall) -> ChatCompletion:
+        """Have the provider answer in one piece.
 
         Raises:
             UpstreamError: The provider, or the way to it, failed.
             RequestError: The request holds what can't be sent to this provider.
         """
 
-    def stream(
-        self, request: ChatCompletionRequest, model: str, identity: Identity
-    ) -> AsyncGenerator[ChatCompletionChunk]:
-        """Have the provider's model `model` answer in pieces; close the generator when done with it.
+    def stream(self, call: ProviderCall) -> AsyncGenerator[ChatCompletionChunk]:
+        """Have the provider answer in pieces; close the generator when done with it.
 
         Each choice begins with a chunk whose delta has the role and an empty content; one chunk of it,
         as a rule its last, has an empty delta and the finish reason. A last chunk without choices has

@@ -14,20 +14,16 @@ from typing import Any, Literal
 
 import grpc
 import httpx
-from google.protobuf.json_format import MessageToDict, ParseDict
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
-from service.json_values import json_object
 from tests.conftest import KEY
+from tests.support.json_form import json_of, to_proto
 from tests.support.stack import Stack
 
 Face = Literal["grpc", "grpc-envoy", "rest"]
 FACES: tuple[Face, ...] = ("grpc", "grpc-envoy", "rest")
-
-_ORDERED = ("extra_body", "system_prompt_args", "thinking", "reasoning", "chat_template_kwargs", "web_search_options")
 
 
 @dataclass
@@ -62,28 +58,6 @@ class Outcome:
             return str(self.answer["choices"][0]["message"].get("content", ""))
         deltas = [choice["delta"] for chunk in self.chunks for choice in chunk["choices"] if choice["index"] == 0]
         return "".join(delta.get("content") or "" for delta in deltas)
-
-
-def to_proto(body: dict[str, Any]) -> ChatCompletionRequest:
-    """The request that Envoy makes of a REST body; ordered objects are made in the body's order."""
-    body = json.loads(json.dumps(body))
-    request = ChatCompletionRequest()
-    for name in _ORDERED:
-        if isinstance(body.get(name), dict):
-            getattr(request, name).CopyFrom(json_object(body.pop(name)))
-    tools = body.get("tools") or []
-    schemas = [tool["function"].pop("parameters", None) if "function" in tool else None for tool in tools]
-    response_format = body.get("response_format") or {}
-    schema = (response_format.get("json_schema") or {}).pop("schema", None)
-    if isinstance(body.get("stop"), str):
-        body["stop"] = [body["stop"]]
-    ParseDict(body, request)
-    for tool, parameters in zip(request.tools, schemas, strict=True):
-        if parameters is not None:
-            tool.function.parameters.CopyFrom(json_object(parameters))
-    if schema is not None:
-        request.response_format.json_schema.schema.CopyFrom(json_object(schema))
-    return request
 
 
 def ask(stack: Stack, face: Face, body: dict[str, Any], *, key: str | None = KEY) -> Outcome:
@@ -144,10 +118,10 @@ def _ask_grpc(stub: ChatServiceStub, body: dict[str, Any], key: str | None) -> O
         if body.get("stream"):
             call = stub.StreamChatCompletion(request, metadata=metadata, timeout=30)
             for chunk in call:
-                outcome.chunks.append(as_json(chunk))
+                outcome.chunks.append(json_of(chunk))
         else:
             answer, call = stub.CreateChatCompletion.with_call(request, metadata=metadata, timeout=30)
-            outcome.answer = as_json(answer)
+            outcome.answer = json_of(answer)
         outcome.is_done = True
         outcome.metadata = _metadata(call.initial_metadata(), call.trailing_metadata())
     except grpc.RpcError as caught:
@@ -155,27 +129,6 @@ def _ask_grpc(stub: ChatServiceStub, body: dict[str, Any], key: str | None) -> O
         outcome.failure = grpc_failure(error)
         outcome.metadata = _metadata(error.initial_metadata(), error.trailing_metadata())
     return outcome
-
-
-def as_json(message: Any) -> dict[str, Any]:
-    """The message as Envoy prints it: ordered objects as plain ones, a usage chunk with its empty list."""
-    value = MessageToDict(message, preserving_proto_field_name=True)
-    if value.get("object") == "chat.completion.chunk":
-        value.setdefault("choices", [])
-    return _plain(value)  # type: ignore[no-any-return]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        value.pop("empty_top_logprobs", None)
-        return {name: _integral(_plain(item)) for name, item in value.items()}
-    return value
-
-
-def _integral(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def grpc_failure(error: Any) -> Failure:

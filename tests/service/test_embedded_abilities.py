@@ -1,17 +1,17 @@
-"""What the embedded model can't do is refused by name, before anything is sent."""
+"""What the embedded model can't do is refused by name, or left out, before anything is sent."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
-from service.errors import RequestError
-from service.providers.embedded.provider import _KNOWN, check_abilities
-from tests.support.faces import to_proto
+from service.errors import Reason, RequestError
+from service.providers.openai.dialects import DIALECTS, EMBEDDED
+from tests.support.openai_asking import USER, sent, sent_leniently
 
-USER = {"role": "user", "content": "x"}
+SLOTS = replace(EMBEDDED, most_choices=4)
 FUNCTION = {"type": "function", "function": {"name": "f"}}
 CUSTOM_CALL = {"id": "a", "type": "custom", "custom": {"name": "f", "input": "x"}}
 IMAGE = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
@@ -21,18 +21,35 @@ IMAGE = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
     ("change", "param"),
     [
         ({"n": 5}, "n"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"tool_choice": "required", "tools": [FUNCTION]}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}, "tools": [FUNCTION]}, "tool_choice"),
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"repetition_penalty": 1.1}, "repetition_penalty"),
+        ({"messages": [USER | {"cache_control": {"type": "ephemeral"}}]}, "messages[0].cache_control"),
+    ],
+)
+def test_a_parameter_that_the_embedded_model_does_not_follow_is_refused_or_left_out(
+    change: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(RequestError) as raised:
+        sent(SLOTS, change)
+
+    assert (raised.value.reason, raised.value.param) == (Reason.PARAMETER_UNSUPPORTED, param)
+    assert sent_leniently(SLOTS, change)[1] == [param]
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
         (
             {"messages": [USER, {"role": "user", "content": [{"type": "text", "text": "x"}, IMAGE]}]},
             "messages[1].content[1].type",
         ),
         ({"messages": [{"role": "user", "parts": [IMAGE]}]}, "messages[0].parts[0].type"),
         ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0].type"),
-        ({"modalities": ["text", "audio"]}, "modalities[1]"),
-        ({"tool_choice": "required", "tools": [FUNCTION]}, "tool_choice"),
-        ({"tool_choice": {"type": "function", "function": {"name": "f"}}, "tools": [FUNCTION]}, "tool_choice"),
-        ({"reasoning_effort": "high"}, "reasoning_effort"),
-        ({"functions": [{"name": "f"}]}, "functions"),
-        ({"repetition_penalty": 1.1}, "repetition_penalty"),
+        ({"tools": [{"type": "provider", "provider": {"type": "web_search"}}]}, "tools[0].type"),
         (
             {"messages": [{"role": "user", "content": [{"type": "refusal", "refusal": "x"}]}]},
             "messages[0].content[0].type",
@@ -41,19 +58,23 @@ IMAGE = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
         ({"messages": [{"role": "assistant", "tool_calls": [CUSTOM_CALL]}]}, "messages[0].tool_calls[0].type"),
     ],
 )
-def test_what_the_embedded_model_cannot_do_is_refused(change: dict[str, Any], param: str) -> None:
-    request = to_proto({"model": "m", "messages": [USER]} | change)
+def test_what_is_said_and_the_embedded_model_can_not_read_is_refused_in_any_case(
+    change: dict[str, Any], param: str
+) -> None:
     with pytest.raises(RequestError) as raised:
-        check_abilities(request, slots=4)
+        sent_leniently(SLOTS, change)
 
-    assert raised.value.param == param
+    assert (raised.value.reason, raised.value.param) == (Reason.PARAMETER_UNSUPPORTED, param)
 
 
-def test_what_it_can_do_is_let_pass() -> None:
+def test_what_it_can_do_is_sent() -> None:
     parts = [{"type": "text", "text": "x"}]
     body = {"messages": [{"role": "user", "content": parts}], "n": 4, "tools": [FUNCTION], "tool_choice": "auto"}
-    check_abilities(to_proto(body | {"user": "u", "store": False, "top_k": 5}), slots=4)
+
+    assert sent(SLOTS, body | {"user": "u", "store": False, "top_k": 5}) == {
+        "model": "up-1", **body, "user": "u", "top_k": 5
+    }  # fmt: skip
 
 
-def test_every_known_parameter_is_one_of_the_contract() -> None:
-    assert set(ChatCompletionRequest.DESCRIPTOR.fields_by_name) > _KNOWN
+def test_it_can_not_be_named_in_the_configuration() -> None:
+    assert EMBEDDED.name not in DIALECTS

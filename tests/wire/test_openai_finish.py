@@ -8,23 +8,25 @@ from typing import Any
 import pytest
 
 from service.errors import Reason, UpstreamError
+from service.providers.openai.origin import Origin
 from service.providers.openai.response import translate_completion
 from service.providers.openai.stream import StreamTranslator
 from service.providers.provider import Identity
+from service.providers.sse import SseEvent
 
 IDENTITY = Identity("chatcmpl-made", 1, "m")
 
 
 def _unary(**choice: Any) -> str:
     body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "x"}, **choice}]}
-    return translate_completion("p", json.dumps(body).encode(), IDENTITY).choices[0].finish_reason
+    return translate_completion(json.dumps(body).encode(), Origin("p", IDENTITY)).choices[0].finish_reason
 
 
 def _streamed(**choice: Any) -> str:
-    translator = StreamTranslator("p", IDENTITY)
-    translator.translate(b'{"choices":[{"index":0,"delta":{"content":"x"}}]}')
+    translator = StreamTranslator(Origin("p", IDENTITY))
+    translator.translate(SseEvent("message", b'{"choices":[{"index":0,"delta":{"content":"x"}}]}'))
     body = {"choices": [{"index": 0, "delta": {}, **choice}]}
-    chunks = [*translator.translate(json.dumps(body).encode()), *translator.finish()]
+    chunks = [*translator.translate(SseEvent("message", json.dumps(body).encode())), *translator.finish()]
     return chunks[-1].choices[0].finish_reason.string_value
 
 

@@ -39,10 +39,14 @@ from service._gen.parley.v1.tool_pb2 import (
     Tool,
     ToolCall,
 )
+from service.catalogue import Capabilities
 from service.errors import Reason, RequestError
 from service.json_values import Json, json_object
-from service.providers.openai import request as request_module
+from service.providers.omissions import Omissions
+from service.providers.openai import request_fields, request_messages
+from service.providers.openai.dialects import GENERIC
 from service.providers.openai.request import encode_request
+from service.providers.provider import Identity, ProviderCall
 
 
 def value(json_value: Any) -> Value:
@@ -58,8 +62,15 @@ def ask(**fields: Any) -> ChatCompletionRequest:
     return ChatCompletionRequest(model="public", messages=[HI], **fields)
 
 
+def encode(request: ChatCompletionRequest, model: str = "up-1", *, stream: bool = False) -> bytes:
+    """The body for an API of which nothing is known."""
+    identity = Identity("chatcmpl-own", 1_700_000_000, "public")
+    call = ProviderCall(request, model, identity, Capabilities(), Omissions("acme", may_drop=False))
+    return encode_request(call, GENERIC, stream=stream)
+
+
 def encoded(request: ChatCompletionRequest, *, stream: bool = False) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(encode_request(request, "up-1", stream=stream))
+    body: dict[str, Any] = json.loads(encode(request, stream=stream))
     return body
 
 
@@ -231,7 +242,7 @@ def encoded_message(message: Message) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_a_request_is_encoded_to_the_byte(fields: dict[str, Any], tail: bytes) -> None:
-    assert encode_request(ask(**fields), "up-1", stream=False) == HEAD + tail
+    assert encode(ask(**fields)) == HEAD + tail
 
 
 @pytest.mark.parametrize(
@@ -260,11 +271,11 @@ def test_every_form_of_tool_choice_is_handed_on(choice: Json) -> None:
         (StreamOptions(include_usage=False), b',"stream":true,"stream_options":{"include_usage":true}}'),
         (
             StreamOptions(include_usage=True, include_obfuscation=False),
-            b',"stream_options":{"include_usage":true,"include_obfuscation":false},"stream":true}',
+            b',"stream":true,"stream_options":{"include_usage":true,"include_obfuscation":false}}',
         ),
         (
             StreamOptions(include_obfuscation=True),
-            b',"stream_options":{"include_usage":true,"include_obfuscation":true},"stream":true}',
+            b',"stream":true,"stream_options":{"include_usage":true,"include_obfuscation":true}}',
         ),
     ],
     ids=["none", "empty", "usage declined", "obfuscation declined", "obfuscation wanted"],
@@ -272,7 +283,7 @@ def test_every_form_of_tool_choice_is_handed_on(choice: Json) -> None:
 def test_a_stream_always_asks_for_usage_and_keeps_the_wish_about_obfuscation(
     options: StreamOptions | None, middle: bytes
 ) -> None:
-    assert encode_request(ask(stream_options=options), "up-1", stream=True) == HEAD + middle
+    assert encode(ask(stream_options=options), stream=True) == HEAD + middle
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -283,7 +294,7 @@ def test_the_rpc_and_not_the_field_says_whether_to_stream(stream: bool) -> None:
 
 
 def test_the_model_is_the_targets_and_not_the_callers() -> None:
-    body = encode_request(ask(), "org/модель:free", stream=False)
+    body = encode(ask(), "org/модель:free")
 
     assert body == '{"model":"org/модель:free","messages":[{"role":"user","content":"Hi"}]}'.encode()
 
@@ -307,7 +318,7 @@ def test_the_model_is_the_targets_and_not_the_callers() -> None:
     ],
 )
 def test_integral_doubles_are_sent_as_integers(given: float, sent: bytes) -> None:
-    body = encode_request(ask(thinking=JsonObject(fields=[entry("v", number_value=given)])), "up-1", stream=False)
+    body = encode(ask(thinking=JsonObject(fields=[entry("v", number_value=given)])))
 
     assert body == HEAD + b',"thinking":{"v":' + sent + b"}}"
 
@@ -339,7 +350,7 @@ SHUFFLED_JSON = (
 def test_the_key_order_of_a_tools_schema_is_kept_at_every_depth() -> None:
     tool = Tool(type="function", function=FunctionDefinition(name="f", parameters=json_object(SHUFFLED)))
 
-    body = encode_request(ask(tools=[tool]), "up-1", stream=False)
+    body = encode(ask(tools=[tool]))
 
     expected = b',"tools":[{"type":"function","function":{"name":"f","parameters":' + SHUFFLED_JSON + b"}}]}"
     assert body == HEAD + expected
@@ -350,7 +361,7 @@ def test_the_key_order_of_a_response_schema_survives_the_wire() -> None:
     request = ask(response_format=ResponseFormat(type="json_schema", json_schema=schema))
     arrived = ChatCompletionRequest.FromString(request.SerializeToString())
 
-    body = encode_request(arrived, "up-1", stream=False)
+    body = encode(arrived)
 
     expected = b',"response_format":{"type":"json_schema","json_schema":{"name":"s","schema":' + SHUFFLED_JSON + b"}}}"
     assert body == HEAD + expected
@@ -359,7 +370,7 @@ def test_the_key_order_of_a_response_schema_survives_the_wire() -> None:
 def test_extra_body_comes_last_and_keeps_its_order() -> None:
     extra = json_object({"zz": 1, "provider": {"order": ["b", "a"], "allow_fallbacks": False}, "aa": None})
 
-    body = encode_request(ask(extra_body=extra, temperature=1, tool_choice=value("auto")), "up-1", stream=True)
+    body = encode(ask(extra_body=extra, temperature=1, tool_choice=value("auto")), stream=True)
 
     assert body == HEAD + (
         b',"temperature":1,"tool_choice":"auto","stream":true,"stream_options":{"include_usage":true},'
@@ -368,7 +379,7 @@ def test_extra_body_comes_last_and_keeps_its_order() -> None:
 
 
 def test_an_empty_extra_body_adds_nothing() -> None:
-    assert encode_request(ask(extra_body=JsonObject()), "up-1", stream=False) == HEAD + b"}"
+    assert encode(ask(extra_body=JsonObject())) == HEAD + b"}"
 
 
 IMAGE_PARTS: list[Json] = [
@@ -518,7 +529,7 @@ def test_text_is_sent_unchanged_whatever_it_looks_like(text: str) -> None:
 def test_non_ascii_text_is_sent_as_utf_8() -> None:
     request = ChatCompletionRequest(messages=[Message(role="user", content=value("🇫🇷"))])
 
-    assert encode_request(request, "m", stream=False) == (
+    assert encode(request, "m") == (
         b'{"model":"m","messages":[{"role":"user","content":"\xf0\x9f\x87\xab\xf0\x9f\x87\xb7"}]}'
     )
 
@@ -582,7 +593,7 @@ def test_what_json_cant_say_is_refused_by_its_parameter(
     make: Callable[[JsonObject], ChatCompletionRequest], param: str, schema: JsonObject, problem: str
 ) -> None:
     with pytest.raises(RequestError) as raised:
-        encode_request(make(schema), "up-1", stream=False)
+        encode(make(schema))
 
     assert raised.value.reason is Reason.PARAMETER_INVALID
     assert raised.value.param == param
@@ -604,7 +615,7 @@ def test_a_value_that_json_cant_say_is_refused_by_its_parameter(fields: dict[str
     request.MergeFrom(ChatCompletionRequest(**fields))
 
     with pytest.raises(RequestError) as raised:
-        encode_request(request, "up-1", stream=False)
+        encode(request)
 
     assert (raised.value.reason, raised.value.param) == (Reason.PARAMETER_INVALID, param)
 
@@ -612,9 +623,9 @@ def test_a_value_that_json_cant_say_is_refused_by_its_parameter(fields: dict[str
 @pytest.mark.parametrize(
     ("descriptor", "table"),
     [
-        (ChatCompletionRequest.DESCRIPTOR, request_module._FIELDS),
-        (Message.DESCRIPTOR, request_module._MESSAGE_FIELDS),
-        (ContentPart.DESCRIPTOR, request_module._PART_FIELDS),
+        (ChatCompletionRequest.DESCRIPTOR, request_fields.FIELDS),
+        (Message.DESCRIPTOR, request_messages._MESSAGE_FIELDS),
+        (ContentPart.DESCRIPTOR, request_messages._PART_FIELDS),
     ],
     ids=lambda item: item.name if isinstance(item, Descriptor) else "",
 )

@@ -13,6 +13,7 @@ from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion
 from service._gen.parley.v1.json_pb2 import JsonObject
 from service.errors import Malformed, Reason, UpstreamError
 from service.json_values import object_to_json
+from service.providers.openai.origin import Origin
 from service.providers.openai.response import translate_completion
 from service.providers.provider import Identity
 
@@ -22,7 +23,7 @@ CANARY = "c4n4ry"
 
 
 def translate(answer: dict[str, Any]) -> ChatCompletion:
-    return translate_completion("acme", json.dumps(answer).encode(), IDENTITY)
+    return translate_completion(json.dumps(answer).encode(), Origin("acme", IDENTITY))
 
 
 def answered(message: dict[str, Any], **choice: Any) -> dict[str, Any]:
@@ -256,7 +257,12 @@ def test_calls_without_id_get_ids_that_differ() -> None:
                     {"type": "text", "text": "4"},
                 ]
             },
-            {"role": "assistant", "content": "It is 4", "reasoning_content": "2+2"},
+            {
+                "role": "assistant",
+                "content": "It is 4",
+                "reasoning_content": "2+2",
+                "annotations": [{"type": "reference", "reference_ids": [1], "end_index": 6}],
+            },
             id="content parts (Mistral)",
         ),
         pytest.param(
@@ -421,10 +427,11 @@ def test_no_logprobs_are_absent(logprobs: Any) -> None:
                 "total_tokens": 150,
                 "prompt_tokens_details": {
                     "cached_tokens": 1, "cache_write_tokens": 2, "audio_tokens": 3, "image_tokens": 4, "text_tokens": 5,
+                    "video_tokens": 6,
                 },
                 "completion_tokens_details": {
                     "reasoning_tokens": 1, "audio_tokens": 2, "accepted_prediction_tokens": 3,
-                    "rejected_prediction_tokens": 4, "text_tokens": 5,
+                    "rejected_prediction_tokens": 4, "text_tokens": 5, "image_tokens": 6,
                 },
             },
             id="all details",
@@ -518,7 +525,7 @@ def test_moderation_results_are_handed_on() -> None:
 
 
 def test_unknown_fields_are_ignored() -> None:
-    answer = answered(TEXT, stop_reason=154827, native_finish_reason="completed", seed=5844196810245229000)
+    answer = answered(TEXT, stop_reason=154827, token_ids=[1], seed=5844196810245229000)
     answer |= {"provider": "x", "kv_transfer_params": None, "metrics": [1], "prompt": []}
 
     assert only_choice(answer) == {"index": 0, "message": TEXT, "finish_reason": "stop"}
@@ -598,7 +605,7 @@ NOT_AS_THE_API_SAYS = "The provider's answer is not as its API says: "
 )
 def test_what_is_no_answer_is_malformed_and_only_its_path_is_told(body: bytes, message: str) -> None:
     with pytest.raises(Malformed) as raised:
-        translate_completion("acme", body, IDENTITY)
+        translate_completion(body, Origin("acme", IDENTITY))
 
     assert raised.value.reason is Reason.UPSTREAM_MALFORMED
     assert raised.value.message == message
@@ -636,7 +643,7 @@ DEEP = 100_000
 )
 def test_an_answer_beyond_all_limits_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed) as raised:
-        translate_completion("acme", body, IDENTITY)
+        translate_completion(body, Origin("acme", IDENTITY))
 
     assert raised.value.metadata == {"provider": "acme"}
 

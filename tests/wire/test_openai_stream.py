@@ -12,9 +12,10 @@ from service._gen.parley.v1.chat_completion_pb2 import ChatCompletionChunk
 from service._gen.parley.v1.json_pb2 import JsonObject
 from service.errors import Interrupted, Malformed, Reason, UpstreamError
 from service.json_values import object_to_json
+from service.providers.openai.origin import Origin
 from service.providers.openai.stream import StreamTranslator
 from service.providers.provider import Identity
-from service.providers.sse import SseDecoder
+from service.providers.sse import SseDecoder, SseEvent
 
 IDENTITY = Identity(id="chatcmpl-own", created=1_700_000_000, model="public")
 CANARY = "c4n4ry"
@@ -41,9 +42,9 @@ USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 
 
 def chunks_of(*events: Event | bytes) -> list[ChatCompletionChunk]:
-    translator = StreamTranslator("acme", IDENTITY)
+    translator = StreamTranslator(Origin("acme", IDENTITY))
     data = [item if isinstance(item, bytes) else json.dumps(item).encode() for item in events]
-    chunks = [chunk for item in data for chunk in translator.translate(item)]
+    chunks = [chunk for item in data for chunk in translator.translate(SseEvent("message", item))]
     return chunks + translator.finish()
 
 
@@ -541,7 +542,7 @@ def test_azures_filter_results_come_beside_the_finish_reason() -> None:
     chunks = chunks_of(prompt, event({"content": "a"}), event(None, "stop", content_filter_results=results))
 
     assert [without_envelope(chunk, "chatcmpl-own", 1_700_000_000) for chunk in chunks] == [
-        FIRST,
+        FIRST | {"moderation": {"prompt_filter_results": [{"prompt_index": 0}]}},
         step({"content": "a"}),
         step(None, "stop", content_filter_results=results),
     ]
@@ -616,12 +617,12 @@ def test_an_error_event_ends_the_stream_with_what_it_is(
     metadata: dict[str, str],
     beside_choices: bool,  # noqa: FBT001
 ) -> None:
-    translator = StreamTranslator("acme", IDENTITY)
-    translator.translate(json.dumps(event({"content": "a"})).encode())
+    translator = StreamTranslator(Origin("acme", IDENTITY))
+    translator.translate(SseEvent("message", json.dumps(event({"content": "a"})).encode()))
     failure = {**event({"content": CANARY}), "error": error} if beside_choices else {"error": error}
 
     with pytest.raises(UpstreamError) as raised:
-        translator.translate(json.dumps(failure).encode())
+        translator.translate(SseEvent("message", json.dumps(failure).encode()))
 
     assert raised.value.reason is reason
     assert raised.value.metadata == {"provider": "acme", **metadata}
@@ -677,13 +678,15 @@ def test_an_event_beyond_all_limits_is_malformed(data: bytes) -> None:
 
 
 def test_128_choices_are_taken_and_not_one_more() -> None:
-    translator = StreamTranslator("acme", IDENTITY)
+    translator = StreamTranslator(Origin("acme", IDENTITY))
     for index in range(128):
-        assert len(translator.translate(json.dumps(event(None, "stop", index=index)).encode())) == 2
-    assert translator.translate(json.dumps(event(None, "stop", index=5)).encode()) == []
+        assert (
+            len(translator.translate(SseEvent("message", json.dumps(event(None, "stop", index=index)).encode()))) == 2
+        )
+    assert translator.translate(SseEvent("message", json.dumps(event(None, "stop", index=5)).encode())) == []
 
     with pytest.raises(Malformed, match="too many choices") as raised:
-        translator.translate(json.dumps(event(None, "stop", index=128)).encode())
+        translator.translate(SseEvent("message", json.dumps(event(None, "stop", index=128)).encode()))
 
     assert raised.value.metadata == {"provider": "acme"}
 
@@ -704,10 +707,9 @@ TRANSCRIPT = b"".join(
 
 def chunks_of_bytes(*pieces: bytes) -> list[Step]:
     decoder = SseDecoder()
-    translator = StreamTranslator("acme", IDENTITY)
-    data = [event.data for piece in pieces for event in decoder.feed(piece)]
-    assert data[-1] == b"[DONE]"
-    chunks = [chunk for item in data[:-1] for chunk in translator.translate(item)]
+    translator = StreamTranslator(Origin("acme", IDENTITY))
+    chunks = [chunk for piece in pieces for event in decoder.feed(piece) for chunk in translator.translate(event)]
+    assert translator.is_over
     return [without_envelope(chunk) for chunk in chunks + translator.finish()]
 
 

@@ -20,7 +20,9 @@ from google.protobuf.json_format import MessageToDict
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
 from service.errors import Reason, UpstreamError
 from service.json_values import object_to_json
+from service.providers.openai.dialects import DIALECTS, GENERIC
 from service.providers.openai.errors import error_of_answer
+from service.providers.openai.origin import Origin
 from service.providers.openai.response import translate_completion
 from service.providers.openai.stream import StreamTranslator
 from service.providers.provider import Identity
@@ -98,8 +100,13 @@ STREAMS = [
 ]
 
 
+def origin_of(name: str) -> Origin:
+    """As the recording's provider is configured; those that are not in the table are of no known dialect."""
+    return Origin("acme", IDENTITY, DIALECTS.get(name.partition("/")[0], GENERIC), frozenset({"Paris"}))
+
+
 def whole(name: str, number: int = 0) -> ChatCompletion:
-    return translate_completion("acme", EXCHANGES[name, number].body, IDENTITY)
+    return translate_completion(EXCHANGES[name, number].body, origin_of(name))
 
 
 def chunks_of(exchange: Exchange, piece_bytes: int = 1024) -> list[ChatCompletionChunk]:
@@ -110,11 +117,10 @@ def chunks_of(exchange: Exchange, piece_bytes: int = 1024) -> list[ChatCompletio
 
 
 def _translate_into(chunks: list[ChatCompletionChunk], exchange: Exchange, piece_bytes: int = 1024) -> None:
-    decoder, translator = SseDecoder(), StreamTranslator("acme", IDENTITY)
+    decoder, translator = SseDecoder(), StreamTranslator(origin_of(exchange.name))
     for place in range(0, len(exchange.body), piece_bytes):
         for event in decoder.feed(exchange.body[place : place + piece_bytes]):
-            if event.data != b"[DONE]":
-                chunks += translator.translate(event.data)
+            chunks += translator.translate(event)
     chunks += translator.finish()
 
 
@@ -185,24 +191,16 @@ def raw_usage(answers: list[dict[str, Any]]) -> dict[str, Any] | None:
     if last is None:
         return None
     usage: dict[str, Any] = {name: last[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
-    for name, known in (
-        (
-            "prompt_tokens_details",
-            {"cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "text_tokens"},
-        ),
-        (
-            "completion_tokens_details",
-            {
-                "reasoning_tokens",
-                "audio_tokens",
-                "accepted_prediction_tokens",
-                "rejected_prediction_tokens",
-                "text_tokens",
-            },
-        ),
-    ):
+    for name in ("prompt_tokens_details", "completion_tokens_details"):
         if last.get(name):
-            usage[name] = {key: count for key, count in last[name].items() if key in known and count is not None}
+            usage[name] = {key: count for key, count in last[name].items() if count is not None}
+    for name in ("prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens"):
+        if name in last:
+            usage.setdefault("prompt_tokens_details", {}).setdefault("cached_tokens", last[name])
+    if "cost" in last:
+        usage["cost_usd"] = last["cost"]
+    if last.get("server_tool_use_details"):
+        usage["server_tool_use"] = last["server_tool_use_details"]
     return usage
 
 
@@ -221,7 +219,7 @@ def test_there_are_recordings_of_every_kind() -> None:
 def test_a_whole_answer_is_translated(exchange: Exchange) -> None:
     raw = json.loads(exchange.body)
 
-    completion = translate_completion("acme", exchange.body, IDENTITY)
+    completion = translate_completion(exchange.body, origin_of(exchange.name))
 
     assert (completion.object, completion.model) == ("chat.completion", "public")
     assert completion.id == (raw["id"] or "chatcmpl-own")
@@ -293,7 +291,7 @@ def test_a_failure_of_status_200_is_told(key: tuple[str, int], reason: Reason) -
     exchange = EXCHANGES[key]
 
     with pytest.raises(UpstreamError) as raised:
-        chunks_of(exchange) if exchange.is_stream else translate_completion("acme", exchange.body, IDENTITY)
+        chunks_of(exchange) if exchange.is_stream else translate_completion(exchange.body, origin_of(exchange.name))
 
     assert raised.value.reason is reason
     assert raised.value.metadata["provider"] == "acme"

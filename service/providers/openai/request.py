@@ -1,281 +1,177 @@
 """From the contract's request to the body that an OpenAI-compatible provider is sent. Pure.
 
-Only fields that are set are visited, so that a plain request costs little. Every field of the
-contract stands in `_FIELDS`; a test holds that.
-
-Source: https://platform.openai.com/docs/api-reference/chat/create (2026-11-21, by openai-python
-3.54).
+Only fields that are set are visited, so that a plain request costs little.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from service._gen.parley.v1 import message_pb2, tool_pb2
-from service._gen.parley.v1.chat_service_pb2 import (
-    AudioParameters,
-    ChatCompletionRequest,
-    Prediction,
-    ResponseFormat,
-    StreamOptions,
-)
-from service.errors import Reason, RequestError
-from service.json_values import InvalidJsonError, Json, object_to_json, value_to_json
+from service.errors import Reason, RequestError, invalid
+from service.json_values import InvalidJsonError, Json
+from service.providers.extra_body import merge_extra_body
+from service.providers.omissions import Omissions, asks_for_nothing
+from service.providers.openai.dialect import Dialect
+from service.providers.openai.request_adaptation import adapt_message
+from service.providers.openai.request_fields import FIELDS, kind_of_tool
+from service.providers.openai.request_messages import encode_message
+from service.providers.openai.translations import merge
+from service.providers.provider import ProviderCall
 
 _Body = dict[str, Any]
-_Encoder = Callable[[Any], Any]
 _encode_json = msgspec.json.Encoder().encode
 
 
-def encode_request(request: ChatCompletionRequest, model: str, *, stream: bool) -> bytes:
+def encode_request(call: ProviderCall, dialect: Dialect, *, stream: bool) -> bytes:
     """The body of the provider's request.
 
     Args:
-        request: A validated request.
-        model: The provider's own name of the model.
-        stream: Whether the answer shall come in pieces; the usage is then always asked for.
+        call: A validated request; its omissions take what the API does not know.
+        dialect: The API.
+        stream: Whether the answer shall come in pieces; the usage is then asked for, where it has to be.
 
     Raises:
-        RequestError: A free-form field holds what JSON can't say; `param` names it.
+        RequestError: A free-form field holds what JSON can't say, two parameters contradict each other,
+            or the API can't be told something; `param` names it.
     """
-    body: _Body = {"model": model}
-    for field, value in request.ListFields():
-        encoder = _FIELDS[field.name]
+    body: _Body = {"model": call.model}
+    for field, value in call.request.ListFields():
+        name = field.name
+        encoder = FIELDS[name]
         if encoder is None:
             continue
-        try:
-            encoded = encoder(value)
-        except InvalidJsonError as error:
-            raise RequestError(Reason.PARAMETER_INVALID, f"`{field.name}` {error}.", param=field.name) from None
-        if encoded is not None:
-            body[field.name] = encoded
+        if name == "messages":
+            body[name] = _encode_messages(value, dialect, call.omissions)
+        elif _is_taken(name, value, call, dialect):
+            try:
+                encoded = encoder(value)
+            except InvalidJsonError as error:
+                raise RequestError(Reason.PARAMETER_INVALID, f"`{name}` {error}.", param=name) from None
+            if name == "tools":
+                _check_tools(encoded, value, dialect, call.omissions)
+            if encoded is not None:
+                _put(body, name, encoded, call, dialect)
+    _check_effort(body)
     if stream:
         body["stream"] = True
-        body["stream_options"] = {"include_usage": True} | body.get("stream_options", {})
-    else:
-        body.pop("stream_options", None)
-    if request.HasField("extra_body"):
-        body.update(body.pop("extra_body"))
+        _put_stream_options(body, call, dialect)
+    merge_extra_body(body, call.request)
     return _encode_json(body)
 
 
-def _same(value: Any) -> Any:
-    return value
+def _is_taken(name: str, value: Any, call: ProviderCall, dialect: Dialect) -> bool:
+    """Whether the parameter is to be sent; what the API does not know is left out, or refused."""
+    if not dialect.takes(name):
+        if not asks_for_nothing(name, value):
+            call.omissions.omit(name, "has no such parameter")
+        return False
+    why = _LIMITS[name](value, dialect) if name in _LIMITS else None
+    if name in dialect.reasoning_lacks and _reasons(call) and not asks_for_nothing(name, value):
+        why = f"has a model `{call.model}` that reasons, and then takes no such parameter"
+    if why is not None:
+        call.omissions.omit(name, why)
+    return why is None
 
 
-def _positive(value: int) -> int | None:
-    """0 counts as not given."""
-    return value or None
+def _limit_of_tool_choice(choice: Any, dialect: Dialect) -> str | None:
+    if dialect.tool_choices is None or _kind_of_choice(choice) in dialect.tool_choices:
+        return None
+    return "can't be told to choose tools so"
 
 
-def _number(value: float) -> int | float:
-    return int(value) if value.is_integer() else value
+def _limit_of_response_format(response_format: Any, dialect: Dialect) -> str | None:
+    if dialect.response_formats is None or response_format.type in dialect.response_formats:
+        return None
+    return f"has no format of the type `{response_format.type}`"
 
 
-def _objects(values: Any) -> list[dict[str, Json]]:
-    return [object_to_json(value) for value in values]
+def _limit_of_n(count: int, dialect: Dialect) -> str | None:
+    most = dialect.most_choices
+    return None if most is None or count <= most else f"writes at most {most} at once"
 
 
-def _encode_messages(messages: Any) -> list[_Body]:
+def _limit_of_stop(sequences: Any, dialect: Dialect) -> str | None:
+    most = dialect.most_stops
+    return None if most is None or len(sequences) <= most else f"takes at most {most}"
+
+
+_LIMITS: Final[dict[str, Callable[[Any, Dialect], str | None]]] = {
+    "tool_choice": _limit_of_tool_choice,
+    "response_format": _limit_of_response_format,
+    "n": _limit_of_n,
+    "stop": _limit_of_stop,
+}
+"""What of a parameter that an API takes it does not take after all: why not, or None."""
+
+
+def _reasons(call: ProviderCall) -> bool:
+    """Whether the model is known to reason, and is not told otherwise."""
+    return call.capabilities.reasoning in {"always", "effort"} and call.request.reasoning_effort != "none"
+
+
+def _kind_of_choice(choice: Any) -> str:
+    """Which of those of `Dialect.tool_choices` it is; null leaves it to the model."""
+    if choice.WhichOneof("kind") != "struct_value":
+        return str(choice.string_value) or "auto"
+    fields = choice.struct_value.fields
+    return "allowed_tools" if "type" in fields and fields["type"].string_value == "allowed_tools" else "named"
+
+
+def _put(body: _Body, name: str, encoded: Json, call: ProviderCall, dialect: Dialect) -> None:
+    translation = dialect.translations.get(name)
+    if translation is None and dialect.reasoning_translations and call.capabilities.reasoning in {"always", "effort"}:
+        translation = dialect.reasoning_translations.get(name)
+    addition = {name: encoded} if translation is None else translation(encoded)
+    if addition is None:
+        call.omissions.omit(name, "has no such setting of it")
+    elif not merge(body, addition):
+        raise invalid(name, "in agreement with the request's other parameters of the same matter")
+
+
+def _check_effort(body: _Body) -> None:
+    reasoning, effort = body.get("reasoning"), body.get("reasoning_effort")
+    if effort is not None and isinstance(reasoning, dict) and reasoning.get("effort", effort) != effort:
+        raise invalid("reasoning.effort", "equal to `reasoning_effort` where both are given")
+
+
+def _put_stream_options(body: _Body, call: ProviderCall, dialect: Dialect) -> None:
+    """`include_usage` is asked for whatever the caller wishes: that is between the caller and Parley."""
+    options = call.request.stream_options
+    pads = {"include_obfuscation": options.include_obfuscation} if options.HasField("include_obfuscation") else {}
+    if pads and dialect.stream_options != "all":
+        if options.include_obfuscation:
+            call.omissions.omit("stream_options.include_obfuscation", "can't be asked to pad its chunks")
+        pads = {}
+    if dialect.stream_options != "none":
+        body["stream_options"] = {"include_usage": True} | pads
+
+
+def _encode_messages(messages: Any, dialect: Dialect, omissions: Omissions) -> list[_Body]:
     encoded = []
     for index, message in enumerate(messages):
         try:
-            encoded.append(_encode_message(message))
+            body = encode_message(message)
         except InvalidJsonError as error:
             param = f"messages[{index}]"
             raise RequestError(Reason.PARAMETER_INVALID, f"`{param}` {error}.", param=param) from None
+        if dialect.adapts_messages:
+            adapt_message(f"messages[{index}]", body, dialect, omissions, is_typed=bool(message.parts))
+        encoded.append(body)
+    if not dialect.keeps_system_apart and any(body["role"] == "developer" for body in encoded):
+        for body in encoded:
+            if body["role"] == "system":
+                body["role"] = "developer"
     return encoded
 
 
-def _encode_message(message: message_pb2.Message) -> _Body:
-    body: _Body = {}
-    for field, value in message.ListFields():
-        encoder = _MESSAGE_FIELDS[field.name]
-        if encoder is not None:
-            body[field.name] = encoder(value)
-    if "parts" in body:
-        body["content"] = body.pop("parts")
-    return body
-
-
-def _encode_part(part: message_pb2.ContentPart) -> _Body:
-    return {field.name: _PART_FIELDS[field.name](value) for field, value in part.ListFields()}
-
-
-def _encode_flat(message: Any) -> _Body:
-    """A message whose fields are all scalars that are sent by their names."""
-    return {field.name: value for field, value in message.ListFields()}
-
-
-def _encode_tool_call(call: tool_pb2.ToolCall) -> _Body:
-    body: _Body = {"id": call.id, "type": call.type or ("custom" if call.HasField("custom") else "function")}
-    if call.HasField("function"):
-        body["function"] = {"name": call.function.name, "arguments": call.function.arguments}
-    if call.HasField("custom"):
-        body["custom"] = {"name": call.custom.name, "input": call.custom.input}
-    if call.HasField("extra_content"):
-        body["extra_content"] = object_to_json(call.extra_content)
-    return body
-
-
-def _encode_tool(tool: tool_pb2.Tool) -> _Body:
-    body: _Body = {"type": tool.type or ("custom" if tool.HasField("custom") else "function")}
-    if tool.HasField("function"):
-        body["function"] = _encode_function(tool.function)
-    if tool.HasField("custom"):
-        body["custom"] = {"name": tool.custom.name}
-        if tool.custom.HasField("description"):
-            body["custom"]["description"] = tool.custom.description
-        if tool.custom.HasField("format"):
-            body["custom"]["format"] = object_to_json(tool.custom.format)
-    if tool.HasField("cache_control"):
-        body["cache_control"] = object_to_json(tool.cache_control)
-    return body
-
-
-def _encode_function(function: tool_pb2.FunctionDefinition) -> _Body:
-    body: _Body = {"name": function.name}
-    if function.HasField("description"):
-        body["description"] = function.description
-    if function.HasField("parameters"):
-        body["parameters"] = object_to_json(function.parameters)
-    if function.HasField("strict"):
-        body["strict"] = function.strict
-    return body
-
-
-def _encode_response_format(response_format: ResponseFormat) -> _Body:
-    body: _Body = {"type": response_format.type}
-    if response_format.HasField("json_schema"):
-        schema = response_format.json_schema
-        body["json_schema"] = {"name": schema.name}
-        if schema.HasField("description"):
-            body["json_schema"]["description"] = schema.description
-        if schema.HasField("schema"):
-            body["json_schema"]["schema"] = object_to_json(schema.schema)
-        if schema.HasField("strict"):
-            body["json_schema"]["strict"] = schema.strict
-    return body
-
-
-def _encode_stream_options(options: StreamOptions) -> _Body | None:
-    """`include_usage` is the caller's wish towards Parley, not towards the provider."""
-    if not options.HasField("include_obfuscation"):
-        return None
-    return {"include_obfuscation": options.include_obfuscation}
-
-
-def _encode_audio(audio: AudioParameters) -> _Body:
-    return {"format": audio.format, "voice": value_to_json(audio.voice)}
-
-
-def _encode_prediction(prediction: Prediction) -> _Body:
-    return {"type": prediction.type, "content": value_to_json(prediction.content)}
-
-
-_PART_FIELDS: dict[str, _Encoder] = {
-    "type": _same,
-    "text": _same,
-    "image_url": _encode_flat,
-    "input_audio": _encode_flat,
-    "file": _encode_flat,
-    "video_url": _encode_flat,
-    "document_url": _same,
-    "refusal": _same,
-    "cache_control": object_to_json,
-    "prompt_cache_breakpoint": object_to_json,
-}
-
-# None: accepted so that an answer can be sent back, and of no use to the provider; or refused before.
-_MESSAGE_FIELDS: dict[str, _Encoder | None] = {
-    "role": _same,
-    "content": value_to_json,
-    "parts": lambda parts: [_encode_part(part) for part in parts],
-    "name": _same,
-    "tool_call_id": _same,
-    "tool_calls": lambda calls: [_encode_tool_call(call) for call in calls],
-    "function_call": lambda call: {"name": call.name, "arguments": call.arguments},
-    "refusal": _same,
-    "audio": lambda audio: {"id": audio.id},
-    "reasoning_content": _same,
-    "reasoning": _same,
-    "reasoning_details": _objects,
-    "annotations": None,
-    "cache_control": object_to_json,
-    "prefix": _same,
-    "id": None,
-    "completion_id": None,
-    "metadata": None,
-}
-
-# None: not the provider's; either Parley's own, or refused by the validation unless empty.
-_FIELDS: dict[str, _Encoder | None] = {
-    "model": None,
-    "messages": _encode_messages,
-    "stream": None,
-    "stream_options": _encode_stream_options,
-    "temperature": _number,
-    "top_p": _number,
-    "max_tokens": _positive,
-    "max_completion_tokens": _positive,
-    "stop": list,
-    "n": _positive,
-    "presence_penalty": _number,
-    "frequency_penalty": _number,
-    "logit_bias": lambda bias: {token: _number(value) for token, value in bias.items()},
-    "logprobs": _same,
-    "top_logprobs": _same,
-    "seed": _same,
-    "tools": lambda tools: [_encode_tool(tool) for tool in tools],
-    "tool_choice": value_to_json,
-    "parallel_tool_calls": _same,
-    "functions": lambda functions: [_encode_function(function) for function in functions],
-    "function_call": value_to_json,
-    "response_format": _encode_response_format,
-    "reasoning_effort": _same,
-    "verbosity": _same,
-    "modalities": list,
-    "audio": _encode_audio,
-    "prediction": _encode_prediction,
-    "web_search_options": object_to_json,
-    "service_tier": _same,
-    "store": None,
-    "metadata": None,
-    "user": _same,
-    "safety_identifier": _same,
-    "prompt_cache_key": _same,
-    "prompt_cache_retention": _same,
-    "prompt_cache_options": object_to_json,
-    "moderation": object_to_json,
-    "top_k": _same,
-    "min_p": _number,
-    "top_a": _number,
-    "typical_p": _number,
-    "repetition_penalty": _number,
-    "min_tokens": _same,
-    "thinking": object_to_json,
-    "reasoning": object_to_json,
-    "include_reasoning": _same,
-    "reasoning_format": _same,
-    "enable_thinking": _same,
-    "thinking_budget": _same,
-    "chat_template_kwargs": object_to_json,
-    "safe_prompt": _same,
-    "prompt_mode": _same,
-    "random_seed": _same,
-    "cache_control": object_to_json,
-    "safety_settings": _objects,
-    "search_parameters": object_to_json,
-    "extra_body": object_to_json,
-    "drop_params": None,
-    "max_ttft_ms": None,
-    "session_id": None,
-    "ab_campaign": None,
-    "labels": None,
-    "system_prompt_args": None,
-    "tags": None,
-    "use_tools": None,
-}
+def _check_tools(encoded: list[_Body], tools: Any, dialect: Dialect, omissions: Omissions) -> None:
+    for index, (body, tool) in enumerate(zip(encoded, tools, strict=True)):
+        kind = kind_of_tool(tool)
+        if dialect.tool_kinds is not None and kind not in dialect.tool_kinds:
+            omissions.refuse(f"tools[{index}].type", f"has no tools of the type `{kind}`")
+        if kind != "provider" and "cache_control" in body and "cache_control" not in dialect.members:
+            omissions.omit(f"tools[{index}].cache_control", "has no such mark")
+            del body["cache_control"]

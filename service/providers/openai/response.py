@@ -2,68 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 from google.protobuf.struct_pb2 import NULL_VALUE
 
 from service._gen.parley.v1 import chat_completion_pb2 as pb
 from service._gen.parley.v1 import tool_pb2
+from service._gen.parley.v1.json_pb2 import JsonObject
 from service.errors import Malformed
-from service.json_values import json_object
+from service.json_values import Json, json_object
 from service.providers.openai import wire
+from service.providers.openai.error_body import error_of_members
 from service.providers.openai.errors import error_within_answer
-from service.providers.openai.finish import finish_reason_of
-from service.providers.provider import Identity
+from service.providers.openai.finish import Finish, finish_of
+from service.providers.openai.origin import Origin
+from service.providers.openai.sources import url_citations
+from service.providers.openai.usage import present, usage_of
+from service.providers.reading import malformed_if_unreadable
 
 
-def translate_completion(provider: str, body: bytes, identity: Identity) -> pb.ChatCompletion:
+class Content(NamedTuple):
+    """What a content says."""
+
+    text: str | None
+    reasoning: str | None = None
+    references: Sequence[dict[str, Json]] = ()
+    """Annotations of Mistral's kind."""
+
+
+def translate_completion(body: bytes, origin: Origin) -> pb.ChatCompletion:
     """Translate a whole answer of status 200.
 
     Raises:
         Malformed: It is no JSON, has a wrong type somewhere, or no choices.
         UpstreamError: It reports a failure.
     """
-    with malformed_if_unreadable(provider):
-        return _completion(provider, wire.decode_completion(body), identity)
+    with malformed_if_unreadable(origin.provider):
+        return _completion(wire.decode_completion(body), origin)
 
 
-@contextmanager
-def malformed_if_unreadable(provider: str) -> Iterator[None]:
-    """Make `Malformed` of whatever decoding and building trip over; it quotes nothing of the answer."""
-    try:
-        yield
-    except msgspec.ValidationError as error:
-        message = f"The provider's answer is not as its API says: {error}."
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        message = "The provider's answer is no valid JSON."
-    except (ValueError, OverflowError, RecursionError):
-        message = "The provider's answer holds a number out of range, or is nested too deeply."
-    else:
-        return
-    raise Malformed(message, metadata={"provider": provider})
-
-
-def _completion(provider: str, answer: wire.Completion, identity: Identity) -> pb.ChatCompletion:
-    if answer.error:
-        raise error_within_answer(provider, answer.error)
+def _completion(answer: wire.Completion, origin: Origin) -> pb.ChatCompletion:
+    raise_if_failed(answer, origin)
+    identity = origin.identity
     if not answer.choices:
-        raise Malformed("The provider's answer has no choices.", metadata={"provider": provider})
+        raise Malformed("The provider's answer has no choices.", metadata={"provider": origin.provider})
     completion = pb.ChatCompletion(
         id=answer.id or identity.id,
         object="chat.completion",
         created=created_of(answer) or identity.created,
         model=identity.model,
-        choices=[_choice(provider, choice, answer.id or identity.id) for choice in answer.choices],
-        usage=usage_of(answer),
+        choices=[_choice(origin, choice, answer.id or identity.id) for choice in answer.choices],
+        usage=usage_of(answer, origin.dialect),
         service_tier=answer.service_tier or None,
         system_fingerprint=answer.system_fingerprint or None,
+        moderation=moderation_of(answer),
     )
-    if answer.moderation is not None:
-        completion.moderation.CopyFrom(json_object(answer.moderation))
+    completion.choices[0].message.annotations.extend(json_object(citation) for _, citation in url_citations(answer))
     return completion
+
+
+def raise_if_failed(answer: wire.Completion, origin: Origin) -> None:
+    """Raise what a failure that is reported in place of an answer stands for.
+
+    Raises:
+        UpstreamError: It is one.
+    """
+    reported = answer.error
+    if not reported and answer.object == "error":  # vLLM, Mistral
+        reported = error_of_members(message=answer.message, kind=answer.type, code=answer.code, param=answer.param)
+    if reported:
+        raise error_within_answer(origin.provider, reported, origin.dialect.error_reasons)
+
+
+def moderation_of(answer: wire.Completion) -> JsonObject | None:
+    """What was found in input and output; Azure's filter of the prompt belongs to no choice."""
+    moderation = answer.moderation
+    if answer.prompt_filter_results:
+        moderation = {**(moderation or {}), "prompt_filter_results": answer.prompt_filter_results}
+    return None if moderation is None else json_object(moderation)
 
 
 def created_of(answer: wire.Completion) -> int:
@@ -72,43 +90,32 @@ def created_of(answer: wire.Completion) -> int:
     return int(created) if 0 < created < 2**32 else 0
 
 
-def usage_of(answer: wire.Completion) -> pb.Usage | None:
-    """The tokens used, wherever the provider tells them."""
-    usage = answer.usage or (answer.x_groq.usage if answer.x_groq else None)
-    if usage is None:
-        return None
-    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
-    details = pb.PromptTokensDetails(**_present(prompt)) if prompt else None
-    if usage.prompt_cache_hit_tokens is not None and not (details and details.HasField("cached_tokens")):
-        details = details or pb.PromptTokensDetails()
-        details.cached_tokens = usage.prompt_cache_hit_tokens
-    tokens_in, tokens_out = usage.prompt_tokens or 0, usage.completion_tokens or 0
-    return pb.Usage(
-        prompt_tokens=tokens_in,
-        completion_tokens=tokens_out,
-        total_tokens=tokens_in + tokens_out if usage.total_tokens is None else usage.total_tokens,
-        prompt_tokens_details=details,
-        completion_tokens_details=pb.CompletionTokensDetails(**_present(completion)) if completion else None,
-    )
+def split_content(content: str | list[dict[str, Any]] | None, start: int = 0) -> Content:
+    """Text, reasoning and references of a content that may be a list of parts, whose text begins at `start`.
 
-
-def split_content(content: str | list[dict[str, Any]] | None) -> tuple[str | None, str | None]:
-    """Text and reasoning of a content that may be a list of parts.
-
-    Mistral shows reasoning so: `[{"type": "thinking", "thinking": [{"type": "text", "text": …}]},
-    {"type": "text", "text": …}]`. Source: https://docs.mistral.ai/capabilities/reasoning (2026-11-21).
+    Mistral shows reasoning as `{"type": "thinking", "thinking": [{"type": "text", "text": …}]}`, and the
+    sources of the text before as `{"type": "reference", "reference_ids": […]}`, which becomes an annotation
+    with the place as `end_index`.
+    Source: https://docs.mistral.ai/capabilities/reasoning, https://docs.mistral.ai/capabilities/citations
+    (2026-11-21).
     """
     if content is None or isinstance(content, str):
-        return content, None
-    text = [part["text"] for part in content if isinstance(part.get("text"), str)]
-    inner = [part["thinking"] for part in content if isinstance(part.get("thinking"), list)]
-    reasoning = [
-        piece["text"]
-        for pieces in inner
-        for piece in pieces
-        if isinstance(piece, dict) and isinstance(piece.get("text"), str)
-    ]
-    return "".join(text) if text else None, "".join(reasoning) if reasoning else None
+        return Content(content)
+    texts: list[str] = []
+    reasoning: list[str] = []
+    references: list[dict[str, Json]] = []
+    for part in content:
+        match part:
+            case {"text": str(text)}:
+                texts.append(text)
+            case {"thinking": list(pieces)}:
+                reasoning += [
+                    piece["text"] for piece in pieces if isinstance(piece, dict) and isinstance(piece.get("text"), str)
+                ]
+            case {"type": "reference", "reference_ids": list(ids)}:
+                place = start + sum(map(len, texts))
+                references.append({"type": "reference", "reference_ids": ids, "end_index": place})
+    return Content("".join(texts) if texts else None, "".join(reasoning) if reasoning else None, references)
 
 
 def function_call(function: wire.Function) -> tool_pb2.FunctionCall:
@@ -128,7 +135,7 @@ def audio_output(audio: wire.Audio | None) -> pb.AudioOutput | None:
     """The sound; None for an empty placeholder (Snowflake)."""
     if audio is None or not (audio.id or audio.data or audio.transcript or audio.expires_at):
         return None
-    return pb.AudioOutput(**_present(audio))
+    return pb.AudioOutput(**present(audio))
 
 
 def logprobs_of(logprobs: wire.Logprobs | None) -> pb.Logprobs | None:
@@ -141,17 +148,27 @@ def logprobs_of(logprobs: wire.Logprobs | None) -> pb.Logprobs | None:
     )
 
 
-def _choice(provider: str, choice: wire.Choice, completion_id: str) -> pb.Choice:
+def tool_runs(tools: Iterable[dict[str, Any]]) -> list[JsonObject]:
+    """Groq's own tool runs, as entries of `provider_content`; the API does not take them back.
+
+    Source: https://console.groq.com/docs/compound (2026-11-22) and the recordings of groq.
+    """
+    return [json_object({"format": "groq", "block": tool}) for tool in tools]
+
+
+def _choice(origin: Origin, choice: wire.Choice, completion_id: str) -> pb.Choice:
     message = choice.message
     if message is None:
-        raise Malformed("A choice of the provider's answer has no message.", metadata={"provider": provider})
-    # Some providers (Snowflake) leave the reason empty in an answer that is complete.
-    finish_reason = finish_reason_of(provider, choice) or ("tool_calls" if message.tool_calls else "stop")
+        raise Malformed("A choice of the provider's answer has no message.", metadata={"provider": origin.provider})
+    # Some providers (Snowflake, xAI) leave the reason empty in an answer that is complete.
+    finish = finish_of(origin, choice) or Finish("tool_calls" if message.tool_calls else "stop")
     translated = pb.Choice(
         index=choice.index,
         message=_message(message, f"{completion_id}_{choice.index}"),
         logprobs=logprobs_of(choice.logprobs),
-        finish_reason=finish_reason,
+        finish_reason=finish.reason,
+        native_finish_reason=finish.native,
+        stop_sequence=finish.stop_sequence,
     )
     if choice.content_filter_results is not None:
         translated.content_filter_results.CopyFrom(json_object(choice.content_filter_results))
@@ -159,18 +176,19 @@ def _choice(provider: str, choice: wire.Choice, completion_id: str) -> pb.Choice
 
 
 def _message(message: wire.Message, id_stem: str) -> pb.AssistantMessage:
-    text, reasoning = split_content(message.content)
+    content = split_content(message.content)
     call = message.function_call
     return pb.AssistantMessage(
         role="assistant",
-        content=text,
+        content=content.text,
         refusal=message.refusal or None,
         tool_calls=[_tool_call(call, f"call_{id_stem}_{i}") for i, call in enumerate(message.tool_calls or ())],
         function_call=function_call(call) if call and call.name else None,
-        annotations=[json_object(annotation) for annotation in message.annotations or ()],
+        annotations=[json_object(annotation) for annotation in (*(message.annotations or ()), *content.references)],
         audio=audio_output(message.audio),
-        reasoning_content=reasoning or message.reasoning_content or message.reasoning or None,
+        reasoning_content=content.reasoning or message.reasoning_content or message.reasoning or None,
         reasoning_details=[json_object(detail) for detail in message.reasoning_details or ()],
+        provider_content=tool_runs(message.executed_tools or ()),
     )
 
 
@@ -197,7 +215,3 @@ def _token_logprob(token: wire.TokenLogprob) -> pb.TokenLogprob:
         ],
         empty_top_logprobs=None if token.top_logprobs else NULL_VALUE,
     )
-
-
-def _present(struct: msgspec.Struct) -> dict[str, Any]:
-    return {name: value for name, value in msgspec.structs.asdict(struct).items() if value is not None}

@@ -73,6 +73,8 @@ class Message(msgspec.Struct):
     """Groq, Cerebras, OpenRouter, Ollama: another name of `reasoning_content`."""
     reasoning_details: list[dict[str, Any]] | None = None
     """OpenRouter, Snowflake."""
+    executed_tools: list[dict[str, Any]] | None = None
+    """Groq: tools that it ran itself."""
 
 
 class TopLogprob(msgspec.Struct):
@@ -104,6 +106,7 @@ class PromptTokensDetails(msgspec.Struct):
     audio_tokens: Count | None = None
     image_tokens: Count | None = None
     text_tokens: Count | None = None
+    video_tokens: Count | None = None
 
 
 class CompletionTokensDetails(msgspec.Struct):
@@ -114,6 +117,7 @@ class CompletionTokensDetails(msgspec.Struct):
     accepted_prediction_tokens: Count | None = None
     rejected_prediction_tokens: Count | None = None
     text_tokens: Count | None = None
+    image_tokens: Count | None = None
 
 
 class Usage(msgspec.Struct):
@@ -126,6 +130,23 @@ class Usage(msgspec.Struct):
     completion_tokens_details: CompletionTokensDetails | None = None
     prompt_cache_hit_tokens: Count | None = None
     """DeepSeek: tokens of the prompt that were read from its cache."""
+    num_cached_tokens: Count | None = None
+    """Mistral: likewise."""
+    cached_tokens: Count | None = None
+    """Together: likewise."""
+    cost: Any = None
+    """OpenRouter: what it charges; of other forms elsewhere (Perplexity)."""
+    is_byok: bool | None = None
+    """OpenRouter: whether the provider behind it charges its own part, by `cost_details`."""
+    cost_details: Any = None
+    cost_in_usd_ticks: Any = None
+    """xAI."""
+    server_tool_use_details: Any = None
+    """OpenRouter: counts by name."""
+    server_side_tool_usage_details: Any = None
+    """xAI: likewise."""
+    num_sources_used: Any = None
+    """xAI: of its live search."""
 
 
 class GroqExtra(msgspec.Struct):
@@ -136,13 +157,18 @@ class GroqExtra(msgspec.Struct):
 
 
 class Error(msgspec.Struct):
-    """A provider's report of a failure. The message is left out: it must not be shown."""
+    """A provider's report of a failure. What it wrote is looked at, and never shown."""
 
     type: str | None = None
     param: Any = None
     code: str | int | None = None
     status_code: int | None = None
     """Groq, within streams."""
+    message: Any = None
+    metadata: Any = None
+    """OpenRouter: says of an input that was flagged, why."""
+    innererror: Any = None
+    """Azure OpenAI: has a code of its own."""
 
 
 class Choice(msgspec.Struct):
@@ -155,6 +181,12 @@ class Choice(msgspec.Struct):
     delta: Message | None = None
     logprobs: Logprobs | None = None
     finish_reason: str | None = None
+    native_finish_reason: Any = None
+    """OpenRouter: the word of the provider behind it."""
+    stop_reason: Any = None
+    """vLLM: the stop sequence, or the id of a token; with others, of other meanings."""
+    matched_stop: Any = None
+    """SGLang: likewise."""
     content_filter_results: dict[str, Any] | None = None
     """Azure OpenAI."""
 
@@ -163,21 +195,47 @@ class Completion(msgspec.Struct):
     """An answer, or a chunk of one."""
 
     id: str | None = None
+    object: Any = None
+    """vLLM and Mistral report failures as an object named "error", whose members are these four."""
+    message: Any = None
+    type: Any = None
+    code: Any = None
+    param: Any = None
     created: float | None = None
     choices: list[Choice] | None = None
     usage: Usage | None = None
     service_tier: str | None = None
     system_fingerprint: str | None = None
     moderation: dict[str, Any] | None = None
+    prompt_filter_results: list[dict[str, Any]] | None = None
+    """Azure OpenAI: of its content filter, about the prompt."""
+    citations: Any = None
+    """xAI, Perplexity: the addresses of sources."""
+    search_results: Any = None
+    """Perplexity: sources with `url` and `title`."""
+    web_search: Any = None
+    """Z.ai: sources with `link` and `title`."""
     error: Error | str | None = None
     """OpenRouter reports failures in an answer of status 200; some send a mere string."""
     x_groq: GroqExtra | None = None
 
 
 class ErrorAnswer(msgspec.Struct):
-    """The body of an answer whose status tells of a failure."""
+    """The body of an answer whose status tells of a failure.
+
+    Mistral, vLLM, Cerebras and xAI have the error's members at the top; FastAPI has a `detail`.
+    """
 
     error: Error | str | None = None
+    message: Any = None
+    type: Any = None
+    code: Any = None
+    param: Any = None
+    detail: Any = None
+    error_type: Any = None
+    """text-generation-inference, beside an `error` that is a text."""
+    estimated_time: Any = None
+    """Hugging Face: seconds until a model is loaded."""
 
 
 decode_completion = msgspec.json.Decoder(Completion).decode

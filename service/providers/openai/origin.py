@@ -1,0 +1,21 @@
+"""Where an answer comes from, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.providers.openai.dialect import Dialect
+from service.providers.openai.dialects import GENERIC
+from service.providers.provider import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What its translators have to know beside the answer itself."""
+
+    provider: str
+    """Its name in the configuration."""
+    identity: Identity
+    dialect: Dialect = GENERIC
+    stops: frozenset[str] = frozenset()
+    """The stop sequences of the request."""

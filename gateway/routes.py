@@ -56,7 +56,7 @@ CORS_REQUEST_HEADERS = (
     "x-stainless-runtime-version,x-stainless-timeout,x-grpc-web,x-user-agent,grpc-timeout"
 )
 CORS_RESPONSE_HEADERS = (
-    "x-request-id,retry-after,retry-after-ms,x-should-retry,x-ratelimit-limit-requests,"
+    "x-request-id,x-parley-dropped-params,retry-after,retry-after-ms,x-should-retry,x-ratelimit-limit-requests,"
     "x-ratelimit-limit-tokens,x-ratelimit-remaining-requests,x-ratelimit-remaining-tokens,"
     "x-ratelimit-reset-requests,x-ratelimit-reset-tokens,grpc-status,grpc-message,"
     "grpc-status-details-bin"

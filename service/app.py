@@ -8,18 +8,25 @@ import logging
 import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import assert_never
 
 import uvloop
 
 from service import config
+from service.catalogue import find_capabilities
 from service.errors import ConfigError
 from service.health import Health
 from service.logs import set_up_logging
+from service.providers.anthropic import ANTHROPIC
+from service.providers.cohere import COHERE
 from service.providers.embedded.options import Options
-from service.providers.embedded.provider import EmbeddedChatProvider
 from service.providers.embedded.supervisor import EmbeddedModel
-from service.providers.openai.provider import OpenAIChatProvider
+from service.providers.gemini import GEMINI
+from service.providers.http import HttpChatProvider
+from service.providers.openai.api import openai_api
+from service.providers.openai.dialects import EMBEDDED
 from service.providers.provider import Provider
 from service.providers.transport import Timeouts
 from service.providers.transport_aiohttp import AiohttpTransport
@@ -77,8 +84,8 @@ async def _serve(settings: config.Config, stopping: asyncio.Event, stack: AsyncE
                 background.append(group.create_task(model.run()))
                 providers[name] = _embedded_provider(name, section, model, stack)
             else:
-                providers[name] = _openai_provider(name, section, stack)
-        router = _router(settings.models)
+                providers[name] = _http_provider(name, section, stack)
+        router = _router(settings)
         keys = Keys((key.name, key.sha256) for key in settings.auth.keys)
         server = Server(settings.server, Guard(keys, AccessLog(), in_flight), in_flight, health)
         chat = ChatServicer(router, providers, settings.server.sse_keepalive_s)
@@ -134,24 +141,62 @@ def _embedded_provider(
         now = model.endpoint  # port and key change with every restart
         return now.base_url, {"authorization": f"Bearer {now.api_key}"}
 
-    return EmbeddedChatProvider(OpenAIChatProvider(name, endpoint, transport), section.slots)
+    return HttpChatProvider(name, endpoint, transport, openai_api(replace(EMBEDDED, most_choices=section.slots)))
 
 
-def _openai_provider(name: str, section: config.OpenAIProvider, stack: AsyncExitStack) -> Provider:
+def _http_provider(
+    name: str,
+    section: config.HttpProviderConfig,
+    stack: AsyncExitStack,
+) -> Provider:
     timeouts = Timeouts(connect_s=section.connect_timeout_s, read_s=section.read_timeout_s)
     transport = AiohttpTransport(timeouts, ca_file=Path(section.ca_file) if section.ca_file else None)
     stack.push_async_callback(transport.aclose)
     headers = {header.lower(): value for header, value in section.headers.items()}
-    if section.api_key is not None:
-        headers["authorization"] = f"Bearer {section.api_key.reveal()}"
-    base_url = section.base_url.rstrip("/")
-    return OpenAIChatProvider(name, lambda: (base_url, headers), transport)
+    key = section.api_key.reveal() if section.api_key is not None else ""
+    base_url = (section.address if isinstance(section, config.OpenAIProvider) else section.base_url).rstrip("/")
+    match section:
+        case config.OpenAIProvider(api=dialect):
+            api = openai_api(dialect, base_url, section.api_version)
+            credentials = {"api-key": key} if dialect.credentials == "api-key" else {"authorization": f"Bearer {key}"}
+        case config.AnthropicProvider():
+            api, credentials = ANTHROPIC, {"x-api-key": key}
+            headers["anthropic-version"] = section.version
+            if section.betas:
+                headers["anthropic-beta"] = ",".join(section.betas)
+        case config.GeminiProvider():
+            is_token = section.auth == "bearer"
+            api, credentials = GEMINI, {"authorization": f"Bearer {key}"} if is_token else {"x-goog-api-key": key}
+        case config.CohereProvider():
+            api, credentials = COHERE, {"authorization": f"Bearer {key}"}
+        case _:
+            assert_never(section)
+    if key:
+        headers |= credentials
+    return HttpChatProvider(name, lambda: (base_url, headers), transport, api)
 
 
-def _router(models: Mapping[str, config.Model]) -> Router:
-    return Router(
-        {
-            name: Model(name, Target(model.targets[0].provider, model.targets[0].model), model.created)
-            for name, model in models.items()
-        }
-    )
+def _vendor(section: config.ProviderConfig) -> str:
+    """Whose models a provider has, in the catalogue; empty where they are of many."""
+    match section:
+        case config.OpenAIProvider(api=dialect):
+            return dialect.vendor
+        case config.AnthropicProvider():
+            return "anthropic"
+        case config.GeminiProvider():
+            return "google"
+        case config.CohereProvider() | config.EmbeddedProvider():
+            return ""
+        case _:
+            assert_never(section)
+
+
+def _router(settings: config.Config) -> Router:
+    return Router({name: _model(settings, name, model) for name, model in settings.models.items()})
+
+
+def _model(settings: config.Config, name: str, model: config.Model) -> Model:
+    target = model.targets[0]
+    vendor = _vendor(settings.providers[target.provider])
+    known = find_capabilities(vendor, target.model).overridden_by(model.capabilities)
+    return Model(name, Target(target.provider, target.model, known), model.created, model.drop_params)

@@ -10,11 +10,12 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
 
+from service.catalogue import Capabilities
 from service.config_checks import (
     check_address,
     check_base_url,
@@ -23,6 +24,8 @@ from service.config_checks import (
     is_loopback,
 )
 from service.errors import ConfigError
+from service.providers.openai.dialect import Dialect
+from service.providers.openai.dialects import DIALECTS, dialect_at
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -84,11 +87,9 @@ class Auth(Section, frozen=True):
     keys: list[Key] = []
 
 
-class OpenAIProvider(Section, frozen=True, tag_field="kind", tag="openai"):
-    """Any API compatible with OpenAI's."""
+class HttpProvider(Section, frozen=True, kw_only=True):
+    """What providers that are asked over HTTP have in common."""
 
-    base_url: str
-    """As the OpenAI SDKs mean it, such as `https://api.openai.com/v1`."""
     api_key_env: str | None = None
     api_key_file: str | None = None
     api_key: Secret | None = None
@@ -99,6 +100,57 @@ class OpenAIProvider(Section, frozen=True, tag_field="kind", tag="openai"):
     connect_timeout_s: Seconds = 5.0
     read_timeout_s: Seconds = 120.0
     """Longest silence of the provider: until the answer begins, and then between two reads."""
+
+
+class OpenAIProvider(HttpProvider, frozen=True, kw_only=True, tag_field="kind", tag="openai"):
+    """Any API compatible with OpenAI's."""
+
+    base_url: str | None = None
+    """As the OpenAI SDKs mean it, such as `https://api.openai.com/v1`; Azure's may be that of the resource.
+    Needed where `dialect` names no API with an address of its own."""
+    dialect: str | None = None
+    """Which API it is, so that it is sent what it knows; default: what the host of `base_url` tells, or
+    else "generic", which is handed everything."""
+    api_version: str | None = None
+    """Azure: the parameter `api-version`."""
+
+    @property
+    def api(self) -> Dialect:
+        """The dialect, named or recognised."""
+        return DIALECTS[self.dialect] if self.dialect is not None else dialect_at(self.base_url or "")
+
+    @property
+    def address(self) -> str:
+        """The base URL, configured or the dialect's own."""
+        return self.base_url or self.api.base_url or ""
+
+
+class AnthropicProvider(HttpProvider, frozen=True, kw_only=True, tag_field="kind", tag="anthropic"):
+    """Anthropic's Messages API."""
+
+    base_url: str = "https://api.anthropic.com"
+    """As Anthropic's SDKs mean it: without `/v1/messages`."""
+    version: str = "2023-06-01"
+    """The header `anthropic-version`."""
+    betas: list[str] = []
+    """The header `anthropic-beta`: names of features that are switched on for every request."""
+
+
+class GeminiProvider(HttpProvider, frozen=True, kw_only=True, tag_field="kind", tag="gemini"):
+    """Google's Gemini API, or Vertex AI."""
+
+    base_url: str = "https://generativelanguage.googleapis.com/v1beta"
+    """What stands before `/models/…`. For Vertex AI: `https://aiplatform.googleapis.com/v1/projects/PROJECT/locations/
+    LOCATION/publishers/google`."""
+    auth: Literal["api_key", "bearer"] = "api_key"
+    """How the key is sent: as `x-goog-api-key`, or as an OAuth access token, as Vertex AI takes it."""
+
+
+class CohereProvider(HttpProvider, frozen=True, kw_only=True, tag_field="kind", tag="cohere"):
+    """Cohere's chat API, version 2."""
+
+    base_url: str = "https://api.cohere.com"
+    """What stands before `/v2/chat`."""
 
 
 class EmbeddedProvider(Section, frozen=True, tag_field="kind", tag="embedded"):
@@ -129,9 +181,14 @@ class Model(Section, frozen=True):
     """Where its requests go; one target, for now."""
     created: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0
     """When the model was made, in seconds since 1970; shown in listings."""
+    drop_params: bool = False
+    """Whether parameters that the provider can't follow are left out, where a request does not say."""
+    capabilities: Capabilities = Capabilities()
+    """What is known of the model, over what the catalogue says."""
 
 
-ProviderConfig = OpenAIProvider | EmbeddedProvider
+HttpProviderConfig = OpenAIProvider | AnthropicProvider | GeminiProvider | CohereProvider
+ProviderConfig = HttpProviderConfig | EmbeddedProvider
 
 
 class Config(Section, frozen=True):
@@ -216,7 +273,7 @@ def _convert(value: object, wanted: Any, path: str) -> Any:
         problem, _, place = str(error).partition(" - at `$")
         where = (path + place.rstrip("`")).lstrip(".") or "the file"
         if where.endswith(".kind") and problem.startswith("Invalid value"):
-            problem += ", expected `openai` or `embedded`"
+            problem += ", expected `openai`, `anthropic`, `gemini`, `cohere` or `embedded`"
         raise ConfigError(f"{where}: {problem}") from None
 
 
@@ -279,10 +336,30 @@ def _check_provider(provider: ProviderConfig, path: str) -> None:
         if provider.model_file is not None and not Path(provider.model_file).is_file():
             raise ConfigError(f"{path}.model_file: {provider.model_file} is no file")
         return
-    check_base_url(f"{path}.base_url", provider.base_url)
+    if isinstance(provider, OpenAIProvider):
+        _check_dialect(provider, path)
+        check_base_url(f"{path}.base_url", provider.address)
+    else:
+        check_base_url(f"{path}.base_url", provider.base_url)
     check_headers(f"{path}.headers", provider.headers)
+    if isinstance(provider, AnthropicProvider):
+        check_headers(path, {"version": provider.version, "betas": ",".join(provider.betas)})
     if provider.ca_file is not None and not Path(provider.ca_file).is_file():
         raise ConfigError(f"{path}.ca_file: {provider.ca_file} is no file")
+
+
+def _check_dialect(provider: OpenAIProvider, path: str) -> None:
+    if provider.dialect is not None and provider.dialect not in DIALECTS:
+        known = ", ".join(DIALECTS)
+        raise ConfigError(f"{path}.dialect: there is no dialect {provider.dialect!r}; there are {known}")
+    if provider.base_url is None and provider.api.base_url is None:
+        raise ConfigError(f"{path}.base_url: needed, unless `dialect` names an API with an address of its own")
+    if provider.api_version is None:
+        return
+    if not provider.api.is_azure:
+        raise ConfigError(f"{path}.api_version: only for the dialect `azure`")
+    if not re.fullmatch(r"[A-Za-z0-9.-]{1,64}", provider.api_version):
+        raise ConfigError(f"{path}.api_version: expected a version such as 2024-12-01-preview")
 
 
 def _check_auth(auth: Auth) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from service.catalogue import Capabilities
 from service.errors import Reason, RequestError
 
 _LONGEST_QUOTE = 100
+NOTHING_KNOWN = Capabilities()
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,8 @@ class Target:
     """Name of the provider in the configuration."""
     model: str
     """The provider's own name of the model."""
+    capabilities: Capabilities = NOTHING_KNOWN
+    """What is known of that model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class Model:
     target: Target
     created: int
     """Seconds since 1970, 0 where unknown."""
+    drop_params: bool = False
+    """Whether parameters that the provider can't follow are left out, where a request does not say."""
 
 
 class Router:

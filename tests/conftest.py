@@ -16,6 +16,18 @@ KEY = "test-key-of-team-a"
 SEED_MODELS = ("claude-3-7-sonnet", "claude-4-5-sonnet", "claude-sonnet-4-5")
 """The model ids of the API references, as aliases of the embedded model."""
 
+PLAIN = {
+    "context_window": 8192,
+    "max_output_tokens": 1024,
+    "input_kinds": ["text"],
+    "tools": False,
+    "structured_output": False,
+    "reasoning": "none",
+    "sampling": False,
+    "prices": {"input": 3, "cached_input": 0.3, "output": 15, "long_context": {"above_tokens": 4096, "input": 6}},
+}
+"""What is known of a model that can do very little."""
+
 
 def stack_config(upstream: FakeUpstream, **server: Any) -> dict[str, Any]:
     """A configuration with a scripted provider and one that can't be reached, behind a key."""
@@ -32,6 +44,12 @@ def stack_config(upstream: FakeUpstream, **server: Any) -> dict[str, Any]:
             "org/echo": {"targets": [{"provider": "scripted", "model": "echo-2"}]},
             "impatient": {"targets": [{"provider": "impatient", "model": "echo-3"}]},
             "dead": {"targets": [{"provider": "dead", "model": "dead-1"}]},
+            "plain": {"targets": [{"provider": "scripted", "model": "plain-1"}], "capabilities": PLAIN},
+            "lenient": {
+                "targets": [{"provider": "scripted", "model": "plain-1"}],
+                "capabilities": PLAIN,
+                "drop_params": True,
+            },
         },
     }
 

@@ -50,8 +50,11 @@ class AccessLog:
             "ttft_ms": None if call.first_token is None else round((call.first_token - call.started) * 1000, 3),
             "tokens_in": call.usage.prompt_tokens if call.usage else None,
             "tokens_out": call.usage.completion_tokens if call.usage else None,
+            "cost_usd": call.usage.cost_usd if call.usage and call.usage.HasField("cost_usd") else None,
             "finish_reason": call.finish_reason,
         }
+        if call.dropped:
+            line["dropped_params"] = call.dropped
         if self._lost:
             line["lost"] = self._lost
         try:

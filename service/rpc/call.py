@@ -27,6 +27,8 @@ class Call:
     """Name of the caller's key in the configuration."""
     model: str | None = None
     provider: str | None = None
+    dropped: list[str] = field(default_factory=list)
+    """Parameters that the provider could not follow and was not sent."""
     first_token: float | None = None
     """When the first chunk of the provider's was there, on the clock of `started`."""
     usage: Usage | None = None
@@ -51,6 +53,12 @@ class Call:
         return (
             self.is_interrupted and self.task is not None and self.task.cancelling() > 0 and self.task.uncancel() == 0
         )
+
+
+def answer_metadata(call: Call) -> tuple[tuple[str, str], ...]:
+    """What callers are told of an answer, whole or in pieces, before it begins."""
+    request_id = ("x-request-id", call.request_id)
+    return (request_id, ("x-parley-dropped-params", ", ".join(call.dropped))) if call.dropped else (request_id,)
 
 
 CURRENT: ContextVar[Call] = ContextVar("parley_call")

@@ -13,12 +13,15 @@ import grpc
 from google.protobuf.struct_pb2 import NULL_VALUE
 
 from service._gen.parley.v1 import chat_service_pb2_grpc
-from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
+from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk, Usage
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
+from service.catalogue import Capabilities
+from service.cost import cost_usd
 from service.errors import shutting_down
-from service.providers.provider import Identity, Provider
+from service.providers.omissions import Omissions
+from service.providers.provider import Identity, Provider, ProviderCall
 from service.routing import Router
-from service.rpc.call import CURRENT, Call
+from service.rpc.call import CURRENT, Call, answer_metadata
 from service.rpc.validation import validate
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -39,10 +42,11 @@ class ChatServicer(chat_service_pb2_grpc.ChatServiceServicer):
         """An answer in one piece."""
         call = CURRENT.get()
         validate(request, stream=False)
-        provider, model, identity = self._route(request, call)
-        completion = await provider.complete(request, model, identity)
+        provider, provider_call = self._route(request, call)
+        completion = await provider.complete(provider_call)
         call.first_token = time.monotonic()
         if completion.HasField("usage"):
+            _price(completion.usage, provider_call.capabilities, completion.service_tier)
             call.usage = completion.usage
         call.has_empty_lists = call.is_rest and any(choice.HasField("logprobs") for choice in completion.choices)
         call.finish_reason = completion.choices[0].finish_reason
@@ -52,14 +56,16 @@ class ChatServicer(chat_service_pb2_grpc.ChatServiceServicer):
         """An answer in pieces."""
         call = CURRENT.get()
         validate(request, stream=True)
-        provider, model, identity = self._route(request, call)
+        provider, provider_call = self._route(request, call)
         wants_usage = not call.is_rest or request.stream_options.include_usage
         writer = _ChunkWriter(context, call)
         async with (
             writer.kept_alive(self._sse_keepalive_s),
-            aclosing(provider.stream(request, model, identity)) as chunks,
+            aclosing(provider.stream(provider_call)) as chunks,
         ):
             async for chunk in chunks:
+                if chunk.HasField("usage"):
+                    _price(chunk.usage, provider_call.capabilities, chunk.service_tier)
                 _note(call, chunk)
                 if chunk.HasField("usage") and not wants_usage:
                     continue
@@ -69,11 +75,17 @@ class ChatServicer(chat_service_pb2_grpc.ChatServiceServicer):
         if call.is_rest:
             await writer.write(_END)
 
-    def _route(self, request: ChatCompletionRequest, call: Call) -> tuple[Provider, str, Identity]:
+    def _route(self, request: ChatCompletionRequest, call: Call) -> tuple[Provider, ProviderCall]:
         model = self._router.resolve(request.model)
-        call.model, call.provider = model.id, model.target.provider
+        target = model.target
+        call.model, call.provider = model.id, target.provider
         identity = Identity(id=f"chatcmpl-{secrets.token_hex(16)}", created=int(time.time()), model=request.model)
-        return self._providers[model.target.provider], model.target.model, identity
+        may_drop = request.drop_params if request.HasField("drop_params") else model.drop_params
+        omissions = Omissions(target.provider, may_drop=may_drop)
+        call.dropped = omissions.dropped  # filled while the request is encoded
+        return self._providers[target.provider], ProviderCall(
+            request, target.model, identity, target.capabilities, omissions
+        )
 
 
 class _ChunkWriter:
@@ -101,7 +113,7 @@ class _ChunkWriter:
             try:
                 if not self._call.has_written:
                     self._call.has_written = True
-                    await self._context.send_initial_metadata((("x-request-id", self._call.request_id),))
+                    await self._context.send_initial_metadata(answer_metadata(self._call))
                 await self._context.write(chunk)
             finally:
                 self._call.is_writing = False
@@ -146,6 +158,15 @@ class _ChunkWriter:
                 await self._write(_KEEPALIVE)
                 if self._call.is_interrupted:
                     self._call.interrupt()
+
+
+def _price(usage: Usage, capabilities: Capabilities, service_tier: str) -> None:
+    """Add what it cost, unless the provider has told it or it can't be known."""
+    if capabilities.prices is None or usage.HasField("cost_usd"):
+        return
+    cost = cost_usd(usage, capabilities.prices, service_tier or None)
+    if cost is not None:
+        usage.cost_usd = cost
 
 
 def _note(call: Call, chunk: ChatCompletionChunk) -> None:

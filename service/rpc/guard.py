@@ -23,7 +23,7 @@ from google.protobuf.message import DecodeError
 from service.errors import ParleyError, Reason, RequestError, shutting_down
 from service.rpc.access_log import AccessLog
 from service.rpc.auth import Keys
-from service.rpc.call import CURRENT, Call
+from service.rpc.call import CURRENT, Call, answer_metadata
 from service.rpc.in_flight import InFlight
 from service.rpc.status import TABLE, error_chunk, trailing_metadata
 
@@ -148,8 +148,9 @@ def _begin(method: str, metadata: _MetadataPairs) -> Call:
 
 
 def _initial_metadata(call: Call) -> tuple[tuple[str, str], ...]:
-    request_id = ("x-request-id", call.request_id)
-    return (request_id, ("x-parley-empty-lists", "1")) if call.has_empty_lists else (request_id,)
+    """What goes ahead of an answer."""
+    empty_lists = (("x-parley-empty-lists", "1"),) if call.has_empty_lists else ()
+    return (*answer_metadata(call), *empty_lists)
 
 
 async def _read(decode: Callable[[bytes], Any] | None, context: Context) -> Any:

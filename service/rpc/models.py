@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import grpc
+import msgspec
 
 from service._gen.parley.v1 import model_service_pb2 as pb
 from service._gen.parley.v1 import model_service_pb2_grpc
+from service.catalogue import Prices
 from service.errors import missing
 from service.routing import Model, Router
 from service.rpc.call import CURRENT
@@ -35,4 +37,26 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
 
 def _model(model: Model) -> pb.Model:
-    return pb.Model(id=model.id, object="model", created=model.created, owned_by=model.target.provider)
+    known = model.target.capabilities
+    return pb.Model(
+        id=model.id,
+        object="model",
+        created=model.created,
+        owned_by=model.target.provider,
+        context_window=known.context_window,
+        max_output_tokens=known.max_output_tokens,
+        input_kinds=known.input_kinds or (),
+        tools=known.tools,
+        structured_output=known.structured_output,
+        reasoning=None if known.reasoning is None else known.reasoning != "none",
+        prices=_prices(known.prices),
+    )
+
+
+def _prices(prices: Prices | None) -> pb.Prices | None:
+    if prices is None:
+        return None
+    told = msgspec.structs.asdict(prices)
+    if prices.long_context is not None:
+        told["long_context"] = pb.LongContextPrices(**msgspec.structs.asdict(prices.long_context))
+    return pb.Prices(**told)

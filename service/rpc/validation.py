@@ -51,7 +51,6 @@ _NOT_SERVED: Final = frozenset(
     {
         "store",
         "metadata",
-        "drop_params",
         "max_ttft_ms",
         "session_id",
         "ab_campaign",

@@ -50,10 +50,7 @@ def _check_message(path: str, message: Message) -> None:
         raise missing(f"{path}.role", f"one of {_ROLES_TEXT}")
     if role not in _ROLES:
         raise invalid(f"{path}.role", f"one of {_ROLES_TEXT}")
-    if message.completion_id:
-        raise not_served(f"{path}.completion_id")
-    if message.HasField("metadata") and not _is_empty(message.metadata):
-        raise not_served(f"{path}.metadata")
+    _check_not_served(path, message)
     has_content = _check_content(path, message)
     if role == "assistant":
         _check_assistant(path, message, has_content=has_content)
@@ -64,8 +61,18 @@ def _check_message(path: str, message: Message) -> None:
         raise missing(f"{path}.tool_call_id", "the id of the tool call that the message answers")
     if role == "function" and not message.name:
         raise missing(f"{path}.name", "the name of the function that the message answers for")
-    if message.tool_calls:
-        raise invalid(f"{path}.tool_calls", 'left out unless the role is "assistant"')
+    for field in ("tool_calls", "provider_content"):
+        if getattr(message, field):
+            raise invalid(f"{path}.{field}", 'left out unless the role is "assistant"')
+    if message.is_error and role != "tool":
+        raise invalid(f"{path}.is_error", 'left out unless the role is "tool"')
+
+
+def _check_not_served(path: str, message: Message) -> None:
+    if message.completion_id:
+        raise not_served(f"{path}.completion_id")
+    if message.HasField("metadata") and not _is_empty(message.metadata):
+        raise not_served(f"{path}.metadata")
 
 
 def _check_assistant(path: str, message: Message, *, has_content: bool) -> None:
@@ -78,9 +85,12 @@ def _check_assistant(path: str, message: Message, *, has_content: bool) -> None:
         or message.reasoning_content
         or message.reasoning
         or message.reasoning_details
+        or message.provider_content
     )
     if not says_something:
         raise missing(f"{path}.content", "a string or an array of parts, unless the message has tool calls")
+    if message.is_error:
+        raise invalid(f"{path}.is_error", 'left out unless the role is "tool"')
     for index, call in enumerate(message.tool_calls):
         place = f"{path}.tool_calls[{index}]"
         if not call.id:

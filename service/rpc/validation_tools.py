@@ -36,19 +36,30 @@ def check_tools(tools: Sequence[Tool]) -> None:
         if tool.enabled:
             raise not_served(f"{path}.enabled")
         kind = tool.type or ("custom" if tool.HasField("custom") else "function")
-        if kind == "function":
-            if not tool.HasField("function"):
-                raise missing(f"{path}.function", "the function that can be called")
-            name = tool.function.name
-            _check_function(f"{path}.function", tool.function)
-        elif kind == "custom":
-            name = tool.custom.name
-            _check_name(f"{path}.custom.name", name)
-        else:
-            raise invalid(f"{path}.type", '"function" or "custom"')
+        name = _check_tool(path, kind, tool)
         if name in names:
             raise invalid(f"{path}.{kind}.name", "unique among the tools")
-        names.add(name)
+        if name is not None:
+            names.add(name)
+
+
+def _check_tool(path: str, kind: str, tool: Tool) -> str | None:
+    """The tool's name; None for one of the provider's own, whose form is the provider's to check."""
+    match kind:
+        case "function":
+            if not tool.HasField("function"):
+                raise missing(f"{path}.function", "the function that can be called")
+            _check_function(f"{path}.function", tool.function)
+            return tool.function.name
+        case "custom":
+            _check_name(f"{path}.custom.name", tool.custom.name)
+            return tool.custom.name
+        case "provider":
+            if not tool.provider.fields:
+                raise missing(f"{path}.provider", "the tool in the provider's own form")
+            return None
+        case _:
+            raise invalid(f"{path}.type", '"function", "custom" or "provider"')
 
 
 def check_functions(functions: Sequence[FunctionDefinition], tools: Sequence[Tool]) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from tests.conftest import KEY
-from tests.support.faces import FACES, Face, ask, grpc_failure, to_proto
+from tests.support.faces import FACES, Face, ask, grpc_failure
+from tests.support.json_form import to_proto
 from tests.support.stack import Stack
 
 USER = {"role": "user", "content": "Hello"}
@@ -173,7 +174,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "max_ttft_ms": ({"max_ttft_ms": 1}, "max_ttft_ms", "unsupported_parameter"),
     "use_tools": ({"use_tools": True}, "use_tools", "unsupported_parameter"),
     "system_prompt_args": ({"system_prompt_args": {"a": 1}}, "system_prompt_args", "unsupported_parameter"),
-    "drop_params": ({"drop_params": True}, "drop_params", "unsupported_parameter"),
+    "provider_content of a user": (
+        {"messages": [{**USER, "provider_content": [{"format": "anthropic"}]}]},
+        "messages[0].provider_content",
+        "invalid_value",
+    ),
+    "is_error of a user": ({"messages": [{**USER, "is_error": True}]}, "messages[0].is_error", "invalid_value"),
+    "a provider's tool without it": (
+        {"tools": [{"type": "provider"}]},
+        "tools[0].provider",
+        "missing_required_parameter",
+    ),
     "a server-side tool": ({"tools": [{"id": "x", "enabled": True}]}, "tools[0].id", "unsupported_parameter"),
     "completion_id": (
         {"messages": [{**USER, "completion_id": "3c90c3cc-0d44-4b50-8888-8dd25736052a"}]},

@@ -199,7 +199,7 @@ def test_models_are_listed_and_retrieved(node: Node) -> None:
     told = node.ask("models.mjs", ["echo", "org/echo", "no/such"])
 
     listed = {model["id"]: model for model in told["listed"]}
-    assert set(listed) == {"echo", "org/echo", "impatient", "dead", "smollm2", *SEED_MODELS}
+    assert set(listed) == {"echo", "org/echo", "impatient", "dead", "plain", "lenient", "smollm2", *SEED_MODELS}
     assert listed["echo"] == {"id": "echo", "object": "model", "created": 1700000000, "owned_by": "scripted"}
     found, with_slash, unknown = told["retrieved"]
     assert (found["model"], with_slash["model"]) == (listed["echo"], listed["org/echo"])

@@ -11,7 +11,7 @@ import pytest
 
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.conftest import KEY
-from tests.support.faces import to_proto
+from tests.support.json_form import to_proto
 from tests.support.stack import Stack
 from tests.support.upstream import FakeUpstream, Script, chunk
 

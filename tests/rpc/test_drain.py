@@ -19,9 +19,10 @@ from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from service.health import NOT_SERVING, SERVING, Health
 from tests.conftest import KEY, stack_config
-from tests.support.faces import grpc_failure, to_proto
+from tests.support.faces import grpc_failure
 from tests.support.health import health_stub
 from tests.support.in_process import FakeProvider, in_process
+from tests.support.json_form import to_proto
 from tests.support.stack import gateway_beside, running
 from tests.support.upstream import FakeUpstream
 

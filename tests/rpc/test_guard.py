@@ -24,9 +24,10 @@ from service.errors import ParleyError, Reason
 from service.logs import JsonFormatter
 from service.rpc.auth import Keys
 from tests.conftest import KEY
-from tests.support.faces import FACES, Face, ask, grpc_failure, to_proto
+from tests.support.faces import FACES, Face, ask, grpc_failure
 from tests.support.health import health_stub
 from tests.support.in_process import FakeProvider, in_process
+from tests.support.json_form import to_proto
 from tests.support.stack import Stack
 
 SECRET = "CANARY-secret-prompt"

@@ -19,8 +19,9 @@ from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from service.server import SERVICES
 from tests.conftest import KEY, stack_config
-from tests.support.faces import grpc_failure, to_proto
+from tests.support.faces import grpc_failure
 from tests.support.health import health_stub
+from tests.support.json_form import to_proto
 from tests.support.stack import Stack, running, wait_for
 from tests.support.upstream import FakeUpstream, Script, chunk
 

@@ -16,8 +16,8 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.conftest import KEY, stack_config
 from tests.support.certificates import Certificates, make_certificates
-from tests.support.faces import to_proto
 from tests.support.health import health_stub
+from tests.support.json_form import to_proto
 from tests.support.stack import Stack, running
 from tests.support.upstream import FakeUpstream
 

@@ -178,6 +178,10 @@ UNKNOWN_KEYS = [
     ),
 ]
 
+DIALECT_NAMES = (
+    "generic, openai, azure, groq, mistral, deepseek, openrouter, cerebras, together, huggingface, xai, ollama, vllm, "
+    "llamacpp, zai"
+)
 WRONG_VALUES = [
     ("- a", "the file: Expected `object`, got `array`"),
     ("text", "the file: Expected `object`, got `str`"),
@@ -194,10 +198,36 @@ WRONG_VALUES = [
     ({**LEAST, "auth": {"keys": [{"name": "a", "sha256": 5}]}}, "auth.keys[0].sha256: Expected `str`, got `int`"),
     ({**LEAST, "providers": {"p": None}}, "providers.p: Expected `object`, got `null`"),
     ({**LEAST, "providers": {"p": {}}}, "providers.p: Object missing required field `kind`"),
-    ({**LEAST, "providers": {"p": {"kind": "openai"}}}, "providers.p: Object missing required field `base_url`"),
     (
-        {**LEAST, "providers": {"p": {"kind": "anthropic"}}},
-        "providers.p.kind: Invalid value 'anthropic', expected `openai` or `embedded`",
+        openai(base_url=None),
+        "providers.p.base_url: needed, unless `dialect` names an API with an address of its own",
+    ),
+    *(
+        (
+            openai(base_url=None, dialect=name),
+            "providers.p.base_url: needed, unless `dialect` names an API with an address of its own",
+        )
+        for name in ("azure", "generic")
+    ),
+    *(
+        (
+            openai(dialect=name),
+            f"providers.p.dialect: there is no dialect {name!r}; there are {DIALECT_NAMES}",
+        )
+        for name in ("embedded", "OpenAI", "")
+    ),
+    (openai(dialect=5), "providers.p.dialect: Expected `str | null`, got `int`"),
+    (openai(api_version="2024-10-21"), "providers.p.api_version: only for the dialect `azure`"),
+    *(
+        (
+            openai(dialect="azure", api_version=version),
+            "providers.p.api_version: expected a version such as 2024-12-01-preview",
+        )
+        for version in ("", "a&b=c", "2024-10-21\n", "v" * 65)
+    ),
+    (
+        {**LEAST, "providers": {"p": {"kind": "other"}}},
+        "providers.p.kind: Invalid value 'other', expected `openai`, `anthropic`, `gemini`, `cohere` or `embedded`",
     ),
     (openai(headers=["a"]), "providers.p.headers: Expected `object`, got `array`"),
     (openai(read_timeout_s=0), "providers.p.read_timeout_s: Expected `float` > 0.0"),
@@ -338,6 +368,28 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't be read"):
         load_config({"PARLEY_CONFIG": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("fields", "dialect", "address"),
+    [
+        ({}, "generic", "https://api.example.org/v1"),
+        ({"base_url": "https://api.groq.com/openai/v1"}, "groq", "https://api.groq.com/openai/v1"),
+        ({"base_url": "https://r.openai.azure.com"}, "azure", "https://r.openai.azure.com"),
+        ({"base_url": "https://api.groq.com/openai/v1", "dialect": "generic"}, "generic", "https://api.groq.com/openai/v1"),
+        ({"dialect": "vllm"}, "vllm", "https://api.example.org/v1"),
+        ({"dialect": "azure", "api_version": "2024-10-21"}, "azure", "https://api.example.org/v1"),
+        ({"base_url": None, "dialect": "mistral"}, "mistral", "https://api.mistral.ai/v1"),
+        ({"base_url": None, "dialect": "openai"}, "openai", "https://api.openai.com/v1"),
+        ({"base_url": None, "dialect": "ollama"}, "ollama", "http://127.0.0.1:11434/v1"),
+    ],
+)  # fmt: skip
+def test_the_dialect_is_named_or_told_by_the_host_and_may_know_the_address(
+    load: Load, fields: dict[str, Any], dialect: str, address: str
+) -> None:
+    provider = provider_of(load(openai(**fields)))
+
+    assert (provider.api.name, provider.address) == (dialect, address)
 
 
 @pytest.mark.parametrize("secret", [CANARY, "", 5, [CANARY], {"value": CANARY}])

@@ -13,7 +13,7 @@ from service import config
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service.health import Health
-from service.providers.provider import Identity, Provider
+from service.providers.provider import Provider, ProviderCall
 from service.routing import Model, Router, Target
 from service.rpc.access_log import AccessLog
 from service.rpc.auth import Keys
@@ -32,17 +32,15 @@ class FakeProvider:
     chunks: Callable[[ChatCompletionRequest], AsyncGenerator[ChatCompletionChunk]] | None = None
     asked: list[ChatCompletionRequest] = field(default_factory=list)
 
-    async def complete(self, request: ChatCompletionRequest, model: str, identity: Identity) -> ChatCompletion:
-        self.asked.append(request)
+    async def complete(self, call: ProviderCall) -> ChatCompletion:
+        self.asked.append(call.request)
         assert self.answer is not None
-        return self.answer(request)
+        return self.answer(call.request)
 
-    def stream(
-        self, request: ChatCompletionRequest, model: str, identity: Identity
-    ) -> AsyncGenerator[ChatCompletionChunk]:
-        self.asked.append(request)
+    def stream(self, call: ProviderCall) -> AsyncGenerator[ChatCompletionChunk]:
+        self.asked.append(call.request)
         assert self.chunks is not None
-        return self.chunks(request)
+        return self.chunks(call.request)
 
 
 @dataclass

@@ -23,11 +23,16 @@ from service import config
 from service._gen.parley.v1 import chat_service_pb2
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletionChunk
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
+from service.providers.anthropic.reasoning import BUDGETS as ANTHROPIC_BUDGETS
+from service.providers.gemini.reasoning import _BUDGETS as GEMINI_BUDGETS
+from service.providers.gemini.reasoning import _LEVELS as GEMINI_LEVELS
+from service.providers.openai.dialects import DIALECTS
 from service.rpc.status import TABLE
 from tests.conftest import KEY
 from tests.support.stack import ROOT, Stack
 
 README = (ROOT / "README.md").read_text("utf-8")
+PROVIDERS = (ROOT / "docs" / "providers.md").read_text("utf-8")
 EXAMPLE = ROOT / "examples" / "parley.yaml"
 
 
@@ -57,11 +62,58 @@ def test_the_configuration_table_has_every_key_with_its_default(section: str) ->
             assert rows[field.name].strip().strip("`") in {str(field.default), str(field.default).removesuffix(".0")}
 
 
-@pytest.mark.parametrize("kind", [config.OpenAIProvider, config.EmbeddedProvider])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        config.OpenAIProvider,
+        config.AnthropicProvider,
+        config.GeminiProvider,
+        config.CohereProvider,
+        config.EmbeddedProvider,
+    ],
+)
 def test_the_configuration_table_has_every_key_of_a_provider(kind: Any) -> None:
     for field in msgspec.structs.fields(kind):
         if field.name != "api_key":
             assert f"`….{field.name}`" in README
+
+
+def test_the_configuration_table_has_every_key_of_a_model() -> None:
+    for field in msgspec.structs.fields(config.Model):
+        assert f"| `models.ID.{field.name}` |" in README
+
+
+def test_the_table_of_dialects_is_the_services() -> None:
+    section = PROVIDERS.partition("\n## Dialects of OpenAI\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (?:`([^`|]+)` )?\|", section, re.MULTILINE)
+
+    assert rows == [(name, dialect.base_url or "") for name, dialect in DIALECTS.items()]
+
+
+def test_the_table_of_efforts_is_the_services() -> None:
+    rows = dict(re.findall(r"^\| ([^|]+: `\w[\w.]+`|`reasoning_effort`) \| (.+) \|$", PROVIDERS, re.MULTILINE))
+    table = {name: [cell.strip().replace(",", "") for cell in cells.split("|")] for name, cells in rows.items()}
+    efforts = table["`reasoning_effort`"]
+
+    budgets = {"none": "off"} | {effort: str(tokens) for effort, tokens in ANTHROPIC_BUDGETS.items()}
+    assert table["Anthropic, models with a budget: `budget_tokens`"] == [budgets[effort] for effort in efforts]
+    assert table["Gemini 2.5: `thinkingBudget`"] == [str(GEMINI_BUDGETS[effort]) for effort in efforts]
+    assert table["Gemini 3 and later: `thinkingLevel`"] == [GEMINI_LEVELS.get(effort, "\u2013") for effort in efforts]
+
+
+def test_the_configurations_on_the_page_of_providers_are_taken(tmp_path: Path) -> None:
+    blocks = [
+        yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", PROVIDERS, re.MULTILINE | re.DOTALL)
+    ]
+    merged = {"providers": blocks[0]["providers"], "models": blocks[0]["models"] | blocks[1]["models"]}
+    file = tmp_path / "parley.yaml"
+    file.write_text(yaml.safe_dump(merged))
+    names = ["OPENAI_API_KEY", "AZURE_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "VERTEX_TOKEN", "COHERE_API_KEY"]
+
+    service = config.load_config({"PARLEY_CONFIG": str(file)} | dict.fromkeys(names, "sk-test"))
+
+    known = service.models["my-model"].capabilities
+    assert all(value is not None for name, value in msgspec.structs.asdict(known).items() if name != "mid_system")
 
 
 def test_the_example_configuration_is_taken_by_both_parts(tmp_path: Path) -> None:
@@ -69,12 +121,15 @@ def test_the_example_configuration_is_taken_by_both_parts(tmp_path: Path) -> Non
     key.write_text("sk-groq")
     file = tmp_path / "parley.yaml"
     file.write_text(EXAMPLE.read_text("utf-8").replace("/run/secrets/groq", str(key)))
-    environ = {"PARLEY_CONFIG": str(file), "OPENAI_API_KEY": "sk-openai"}
+    keys = dict.fromkeys(["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"], "sk-test")
+    environ = {"PARLEY_CONFIG": str(file), **keys}
 
     service = config.load_config(environ)
     gateway = load_gateway_config(environ)
 
-    assert list(service.models) == ["smollm2", "gpt-4o", "openai/gpt-oss-120b"]
+    assert list(service.models) == [
+        *("smollm2", "gpt-4o", "openai/gpt-oss-120b", "claude-sonnet-4-5", "gemini-2.5-flash"),
+    ]
     assert service.auth.keys[0].sha256 == hashlib.sha256(b"change-me").hexdigest()
     assert (gateway.has_keys, gateway.first_model) == (True, "smollm2")
     assert set(yaml.safe_load(file.read_text())) == {"server", "gateway", "auth", "providers", "models"}
@@ -130,7 +185,7 @@ def test_stubs_are_made_as_the_readme_says(tmp_path: Path) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for name in ("README.md", "docs/rest.md"):
+    for name in ("README.md", "docs/rest.md", "docs/providers.md"):
         text = (ROOT / name).read_text("utf-8")
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
             assert (ROOT / name).parent.joinpath(target).exists(), target

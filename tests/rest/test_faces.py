@@ -153,8 +153,10 @@ ANSWERS = {
         text="ab",
         deltas=[{"role": "assistant", "content": ""}, {"content": "a"}, {"content": "b"}, {}],
     ),
-    "stream without DONE but with a finish reason": Case(
-        {"stream": True, "messages": HELLO}, Script(events=[chunk("a"), chunk(finish="stop")], ending="close"), text="a"
+    "stream without DONE but with finish reason and usage": Case(
+        {"stream": True, "messages": HELLO},
+        Script(events=[chunk("a"), chunk(finish="stop"), usage_chunk()], ending="close"),
+        text="a",
     ),
 }
 
@@ -310,6 +312,10 @@ def test_a_failure_before_the_first_chunk_is_a_status_on_every_face(
 MIDWAY: dict[str, tuple[Script, tuple[str, str]]] = {
     "cut": (Script(events=[chunk("a")], ending="cut"), ("server_error", "upstream_interrupted")),
     "closed": (Script(events=[chunk("a")], ending="close"), ("server_error", "upstream_interrupted")),
+    "closed after the finish reason, without usage and DONE": (
+        Script(events=[chunk("a"), chunk(finish="stop")], ending="close"),
+        ("server_error", "upstream_interrupted"),
+    ),
     "DONE without a finish reason": (Script(events=[chunk("a")]), ("server_error", "upstream_interrupted")),
     "one of two choices unfinished": (
         Script(events=[chunk("a"), chunk("b", index=1), chunk(finish="stop")]),

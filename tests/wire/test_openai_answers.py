@@ -59,7 +59,7 @@ def chunks_of(events: list[dict[str, Any]], origin_: Origin) -> list[ChatComplet
     chunks = [
         chunk for event in events for chunk in translator.translate(SseEvent("message", json.dumps(event).encode()))
     ]
-    return chunks + translator.finish()
+    return chunks + translator.translate(SseEvent("message", b"[DONE]")) + translator.finish()
 
 
 def answer(message: Any = "Hi", finish: Any = "stop", usage: Any = None, **rest: Any) -> dict[str, Any]:

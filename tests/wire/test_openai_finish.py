@@ -26,7 +26,11 @@ def _streamed(**choice: Any) -> str:
     translator = StreamTranslator(Origin("p", IDENTITY))
     translator.translate(SseEvent("message", b'{"choices":[{"index":0,"delta":{"content":"x"}}]}'))
     body = {"choices": [{"index": 0, "delta": {}, **choice}]}
-    chunks = [*translator.translate(SseEvent("message", json.dumps(body).encode())), *translator.finish()]
+    chunks = [
+        *translator.translate(SseEvent("message", json.dumps(body).encode())),
+        *translator.translate(SseEvent("message", b"[DONE]")),
+        *translator.finish(),
+    ]
     return chunks[-1].choices[0].finish_reason.string_value
 
 

@@ -12,6 +12,7 @@ from service._gen.parley.v1.chat_completion_pb2 import ChatCompletionChunk
 from service._gen.parley.v1.json_pb2 import JsonObject
 from service.errors import Interrupted, Malformed, Reason, UpstreamError
 from service.json_values import object_to_json
+from service.providers.openai.dialects import DIALECTS
 from service.providers.openai.origin import Origin
 from service.providers.openai.stream import StreamTranslator
 from service.providers.provider import Identity
@@ -43,7 +44,7 @@ USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 
 def chunks_of(*events: Event | bytes) -> list[ChatCompletionChunk]:
     translator = StreamTranslator(Origin("acme", IDENTITY))
-    data = [item if isinstance(item, bytes) else json.dumps(item).encode() for item in events]
+    data = [item if isinstance(item, bytes) else json.dumps(item).encode() for item in (*events, b"[DONE]")]
     chunks = [chunk for item in data for chunk in translator.translate(SseEvent("message", item))]
     return chunks + translator.finish()
 
@@ -675,6 +676,33 @@ def test_an_event_beyond_all_limits_is_malformed(data: bytes) -> None:
         chunks_of(data)
 
     assert raised.value.metadata == {"provider": "acme"}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "events", "is_complete"),
+    [
+        ("openai", [event({"content": "a"}, "stop"), {**ENVELOPE, "choices": [], "usage": USAGE}], False),
+        ("generic", [event({"content": "a"}, "stop"), {**ENVELOPE, "choices": [], "usage": USAGE}], True),
+        ("generic", [event({"content": "a"}, "stop") | {"usage": USAGE}], True),
+        ("generic", [event({"content": "a"}, "stop")], False),
+        ("generic", [event({"content": "a"}) | {"usage": USAGE}, event(None, "stop")], False),
+        ("generic", [event({"content": "a"}), {**ENVELOPE, "choices": [], "usage": USAGE}], False),
+    ],
+)
+def test_a_close_without_done_is_an_end_only_after_the_usage_of_an_api_that_is_not_known(
+    dialect: str,
+    events: list[Event],
+    is_complete: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    translator = StreamTranslator(Origin("acme", IDENTITY, DIALECTS[dialect]))
+    for item in events:
+        translator.translate(SseEvent("message", json.dumps(item).encode()))
+
+    if is_complete:
+        assert translator.finish()[-1].usage.prompt_tokens == USAGE["prompt_tokens"]
+    else:
+        with pytest.raises(Interrupted, match="before the answer was complete"):
+            translator.finish()
 
 
 def test_128_choices_are_taken_and_not_one_more() -> None:

@@ -59,6 +59,8 @@ class Dialect:
     """Largest `n`, where it is known."""
     most_stops: int | None = None
     """Most stop sequences, where it is fewer than the contract's."""
+    says_done: bool = False
+    """Whether a stream without `[DONE]` was cut. Else one that ends with the usage may lack it."""
     stream_options: Literal["all", "usage", "none"] = "all"
     """Which it takes: also `include_obfuscation`, or not even `include_usage`."""
     tool_choices: frozenset[str] | None = None

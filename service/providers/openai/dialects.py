@@ -64,6 +64,7 @@ GENERIC: Final = Dialect(name="generic")
 # https://platform.openai.com/docs/guides/reasoning (2026-11-22, by openai-python 3.54).
 _OPENAI: Final = Dialect(
     name="openai",
+    says_done=True,
     base_url="https://api.openai.com/v1",
     hosts=("api.openai.com", ".api.openai.com"),
     vendor="openai",
@@ -81,6 +82,7 @@ _OPENAI: Final = Dialect(
 # test_azure_provider_call.
 _AZURE: Final = Dialect(
     name="azure",
+    says_done=True,
     hosts=(".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"),
     vendor="openai",
     credentials="api-key",
@@ -100,6 +102,7 @@ _AZURE: Final = Dialect(
 # (2026-11-22, by groq 1.7).
 _GROQ: Final = Dialect(
     name="groq",
+    says_done=True,
     base_url="https://api.groq.com/openai/v1",
     hosts=("api.groq.com",),
     parameters=_BASIC
@@ -121,6 +124,7 @@ _GROQ: Final = Dialect(
 # Source: https://docs.mistral.ai/api/#tag/chat (2026-11-22, by mistralai 3.7), and its recordings.
 _MISTRAL: Final = Dialect(
     name="mistral",
+    says_done=True,
     base_url="https://api.mistral.ai/v1",
     hosts=("api.mistral.ai", ".api.mistral.ai"),
     vendor="mistral",
@@ -146,6 +150,7 @@ _MISTRAL: Final = Dialect(
 # https://api-docs.deepseek.com/guides/thinking_mode (2026-11-22), and its recordings.
 _DEEPSEEK: Final = Dialect(
     name="deepseek",
+    says_done=True,
     base_url="https://api.deepseek.com",
     hosts=("api.deepseek.com",),
     vendor="deepseek",
@@ -167,6 +172,7 @@ _DEEPSEEK: Final = Dialect(
 # ChatRequest), https://openrouter.ai/docs/use-cases/usage-accounting (2026-11-22), and its recordings.
 _OPENROUTER: Final = Dialect(
     name="openrouter",
+    says_done=True,
     base_url="https://openrouter.ai/api/v1",
     hosts=("openrouter.ai",),
     parameters=_BASIC
@@ -192,6 +198,7 @@ _OPENROUTER: Final = Dialect(
 # recordings.
 _CEREBRAS: Final = Dialect(
     name="cerebras",
+    says_done=True,
     base_url="https://api.cerebras.ai/v1",
     hosts=("api.cerebras.ai",),
     parameters=_BASIC
@@ -211,6 +218,7 @@ _CEREBRAS: Final = Dialect(
 # Source: https://docs.together.ai/reference/chat-completions-1 (2026-11-22, by together 3.1).
 _TOGETHER: Final = Dialect(
     name="together",
+    says_done=True,
     base_url="https://api.together.ai/v1",
     hosts=("api.together.ai", "api.together.xyz"),
     parameters=_BASIC
@@ -231,6 +239,7 @@ _TOGETHER: Final = Dialect(
 # huggingface_hub 2.4), and its recordings.
 _HUGGINGFACE: Final = Dialect(
     name="huggingface",
+    says_done=True,
     base_url="https://router.huggingface.co/v1",
     hosts=("router.huggingface.co",),
     parameters=frozenset(ChatCompletionRequest.DESCRIPTOR.fields_by_name)
@@ -245,6 +254,7 @@ _HUGGINGFACE: Final = Dialect(
 # https://docs.x.ai/developers/cost-tracking (2026-11-22).
 _XAI: Final = Dialect(
     name="xai",
+    says_done=True,
     base_url="https://api.x.ai/v1",
     hosts=("api.x.ai", ".api.x.ai"),
     vendor="xai",
@@ -268,6 +278,7 @@ _XAI: Final = Dialect(
 # https://github.com/ollama/ollama/blob/main/openai/openai.go (2026-11-22), and its recordings.
 _OLLAMA: Final = Dialect(
     name="ollama",
+    says_done=True,
     base_url="http://127.0.0.1:11434/v1",
     hosts=("ollama.com",),
     parameters=_BASIC | _LOGPROBS | _HINTS | {"seed", "reasoning", "reasoning_effort"},
@@ -286,6 +297,7 @@ _OLLAMA: Final = Dialect(
 # (2026-11-22).
 _VLLM: Final = Dialect(
     name="vllm",
+    says_done=True,
     base_url="http://127.0.0.1:8000/v1",
     parameters=_BASIC
     | _LOGPROBS
@@ -319,6 +331,7 @@ _LLAMACPP_PARAMETERS: Final = (
 # server-common.cpp beside it.
 _LLAMACPP: Final = Dialect(
     name="llamacpp",
+    says_done=True,
     base_url="http://127.0.0.1:8080/v1",
     parameters=_LLAMACPP_PARAMETERS,
     translations={
@@ -340,6 +353,7 @@ _LLAMACPP: Final = Dialect(
 # (2026-11-22), and its recordings.
 _ZAI: Final = Dialect(
     name="zai",
+    says_done=True,
     base_url="https://api.z.ai/api/paas/v4",
     hosts=("api.z.ai", "open.bigmodel.cn"),
     parameters=_BASIC - {"presence_penalty", "frequency_penalty"} | {"thinking", "reasoning_effort"},
@@ -367,6 +381,7 @@ _ZAI: Final = Dialect(
 # with a 500, and too large an `n` with a 400 that names no parameter (xllamacpp 2026.10, run here).
 EMBEDDED: Final = Dialect(
     name="embedded",
+    says_done=True,
     parameters=_LLAMACPP_PARAMETERS - {"modalities"},
     stream_options="usage",
     tool_choices=frozenset({"auto", "none"}),

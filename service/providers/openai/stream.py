@@ -78,6 +78,8 @@ class StreamTranslator:
         self._cited: set[str] = set()
         """Addresses of sources that have been told; some providers repeat all of them in every chunk."""
         self._is_over = False
+        self._closes_itself = False
+        """Whether nothing is missing if the stream ends without `[DONE]`."""
 
     @property
     def is_over(self) -> bool:
@@ -108,6 +110,8 @@ class StreamTranslator:
         self._system_fingerprint = event.system_fingerprint or self._system_fingerprint
         self._usage = usage_of(event, self._origin.dialect) or self._usage
         chunks = [chunk for choice in event.choices or () for chunk in self._translate_choice(choice)]
+        if event.usage is not None and self._is_finished and not self._origin.dialect.says_done:
+            self._closes_itself = True  # the usage was asked for, and is the last that comes
         self._moderation = moderation_of(event) or self._moderation
         if self._moderation is not None and self._choices:  # Azure's come before the first choice: they wait for it
             chunks = chunks or [self._chunk()]
@@ -134,9 +138,10 @@ class StreamTranslator:
         """Translate the end of the stream: the chunk with the usage, where it is known.
 
         Raises:
-            Interrupted: A choice has no finish reason, or there was no choice.
+            Interrupted: A choice has no finish reason, or there was no choice; or the provider closed the
+                stream without having said that it is over.
         """
-        if not self._choices or not all(state.finished for state in self._choices.values()):
+        if not (self._is_over or self._closes_itself) or not self._is_finished:
             raise Interrupted(
                 "The provider's stream ended before the answer was complete.", metadata={"provider": self._provider}
             )
@@ -145,6 +150,11 @@ class StreamTranslator:
         chunk = self._chunk()
         chunk.usage.CopyFrom(self._usage)
         return [chunk]
+
+    @property
+    def _is_finished(self) -> bool:
+        """Whether there is a choice, and none without its finish reason."""
+        return bool(self._choices) and all(state.finished for state in self._choices.values())
 
     def _translate_choice(self, choice: wire.Choice) -> list[pb.ChatCompletionChunk]:
         chunks = []

@@ -16,6 +16,7 @@ _DATA_URL: Final = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>
 _NESTED: Final = {"image_url": ImageUrl, "input_audio": InputAudio, "file": File, "video_url": VideoUrl}
 _STRINGS: Final = ("type", "text", "document_url", "refusal")
 _OBJECTS: Final = ("cache_control", "prompt_cache_breakpoint")
+_OF_EVERY_PART: Final = frozenset({"type", *_OBJECTS})
 
 
 class Data(NamedTuple):
@@ -34,10 +35,14 @@ def parts_of(path: str, message: Message) -> list[ContentPart]:
         message: Validated.
 
     Raises:
-        RequestError: PARAMETER_INVALID: a part has a member that the contract doesn't know, which would
-            have to be dropped, or one of a wrong type.
+        RequestError: A part has a member that the contract doesn't know, or that is not its type's, which
+            would have to be dropped; or one of a wrong type.
     """
     if message.parts:
+        for index, part in enumerate(message.parts):
+            for field, _ in part.ListFields():
+                if field.name != part.type and field.name not in _OF_EVERY_PART:
+                    raise _unknown(f"{path}.parts[{index}]", field.name)
         return list(message.parts)
     if not message.HasField("content"):
         return []
@@ -78,14 +83,14 @@ def _typed(path: str, part: Struct) -> ContentPart:
     for name, value in part.fields.items():
         if value.WhichOneof("kind") == "null_value":
             continue
+        if name not in _OF_EVERY_PART and name != part.fields["type"].string_value:
+            raise _unknown(path, name)
         if name in _STRINGS:
             setattr(typed, name, _string(f"{path}.{name}", value))
         elif name in _NESTED:
             _fill(f"{path}.{name}", getattr(typed, name), value)
-        elif name in _OBJECTS:
-            getattr(typed, name).CopyFrom(_object(f"{path}.{name}", value))
         else:
-            raise _unknown(path, name)
+            getattr(typed, name).CopyFrom(_object(f"{path}.{name}", value))
     return typed
 
 
@@ -124,5 +129,5 @@ def _string(path: str, value: Value) -> str:
 
 def _unknown(path: str, name: str) -> RequestError:
     quoted = f".{name}" if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name) else ""
-    message = f"`{path}{quoted}` is no member that the contract knows and this provider could be told: leave it out."
+    message = f"`{path}{quoted}` is no member of such a part that this provider could be told: leave it out."
     return RequestError(Reason.PARAMETER_UNSUPPORTED, message, param=f"{path}{quoted}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
@@ -15,6 +16,9 @@ PARLEYS_OWN: Final = frozenset(
     | {"use_tools"}
 )
 """Fields of a request that no provider has a parameter for, or whose handling is each adapter's own."""
+
+_INDEX: Final = re.compile(r"\[\d+\]")
+_SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{1,120}")
 
 _ASKS_FOR_NOTHING: Final[dict[str, Callable[[Any], bool]]] = {
     "max_tokens": lambda value: value == 0,
@@ -31,7 +35,8 @@ _ASKS_FOR_NOTHING: Final[dict[str, Callable[[Any], bool]]] = {
     "top_logprobs": lambda value: value == 0,
     "modalities": lambda value: list(value) == ["text"],
     "response_format": lambda value: value.type == "text",
-    "service_tier": lambda value: value == "auto",
+    "service_tier": lambda value: value in {"auto", "default"},
+    "parallel_tool_calls": lambda value: value,
     "tool_choice": lambda value: value.string_value == "auto" or value.WhichOneof("kind") == "null_value",
     "function_call": lambda value: value.WhichOneof("kind") == "null_value",
     "safe_prompt": lambda value: not value,
@@ -52,7 +57,10 @@ class Omissions:
         self._provider = provider
         self._may_drop = may_drop
         self.dropped: list[str] = []
-        """Parameters that were left out, in the order in which they were found, none twice."""
+        """Parameters that were left out, in the order in which they were found, none twice.
+
+        Places in lists are not told: `messages[].name` stands for one name or for a thousand.
+        """
 
     def omit(self, param: str, why: str) -> None:
         """Leave `param` out, which the caller then has to do; `why` goes on after "the provider `x` ".
@@ -62,8 +70,11 @@ class Omissions:
         """
         if not self._may_drop:
             raise self._error(param, f"{why}; leave it out, or set `drop_params`")
-        if param not in self.dropped:
-            self.dropped.append(param)
+        name = _INDEX.sub("[]", param)
+        if not _SAFE_NAME.fullmatch(name):  # a member that the caller has named, which metadata may not take
+            name = name.partition(".")[0]
+        if name not in self.dropped:
+            self.dropped.append(name)
 
     def refuse(self, param: str, why: str) -> NoReturn:
         """Refuse what can't be left out without changing what is said, such as a part of a message.
@@ -74,7 +85,7 @@ class Omissions:
         raise self._error(param, why)
 
     def omit_others(self, request: ChatCompletionRequest, known: frozenset[str]) -> None:
-        """Leave out every parameter that is set, asks for something, and is none of `known`.
+        """Leave out every parameter that is set, asks for something, and is none of `known`; and padding.
 
         Raises:
             RequestError: PARAMETER_UNSUPPORTED, unless parameters may be dropped.
@@ -83,6 +94,8 @@ class Omissions:
             name = field.name
             if name not in known and name not in PARLEYS_OWN and not asks_for_nothing(name, value):
                 self.omit(name, "has no such parameter")
+        if request.stream_options.include_obfuscation:
+            self.omit("stream_options.include_obfuscation", "can't be asked to pad its chunks")
 
     def _error(self, param: str, why: str) -> RequestError:
         message = f"`{param}`: the provider `{self._provider}` {why}."

@@ -50,7 +50,7 @@ def _allowed(choice: dict[str, Json]) -> ToolChoice:
     if not isinstance(allowed, dict):
         raise missing(path, "an object with a mode and tools")
     mode, tools = allowed.get("mode"), allowed.get("tools")
-    if mode not in {"auto", "required"}:
+    if mode != "auto" and mode != "required":  # noqa: PLR1714 - it may be no string, and nothing that a set takes
         raise invalid(f"{path}.mode", '"auto" or "required"')
     if not isinstance(tools, list) or not tools:
         raise missing(f"{path}.tools", "an array of at least one tool")

@@ -10,6 +10,9 @@ from typing import Any
 
 from service._gen.parley.v1.chat_completion_pb2 import Usage
 
+_MOST_NAMES = 50
+"""Names of the contract are at most about 60 characters long, with their path."""
+
 
 @dataclass(slots=True)
 class Call:
@@ -58,7 +61,14 @@ class Call:
 def answer_metadata(call: Call) -> tuple[tuple[str, str], ...]:
     """What callers are told of an answer, whole or in pieces, before it begins."""
     request_id = ("x-request-id", call.request_id)
-    return (request_id, ("x-parley-dropped-params", ", ".join(call.dropped))) if call.dropped else (request_id,)
+    return (request_id, ("x-parley-dropped-params", _listed(call.dropped))) if call.dropped else (request_id,)
+
+
+def _listed(names: list[str]) -> str:
+    """The names, or as many as metadata has room for (grpcio takes 8 KiB) and how many more there are."""
+    told = names[:_MOST_NAMES]
+    more = len(names) - len(told)
+    return ", ".join([*told, f"+{more}"] if more else told)
 
 
 CURRENT: ContextVar[Call] = ContextVar("parley_call")

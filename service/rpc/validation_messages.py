@@ -14,6 +14,11 @@ from service.errors import invalid, missing, not_served
 _MAX_MESSAGES: Final = 10_000
 _MAX_PARTS: Final = 10_000
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
+_ASSISTANTS: Final = frozenset(
+    {"tool_calls", "function_call", "refusal", "audio", "prefix", "provider_content"}
+    | {"reasoning_content", "reasoning", "reasoning_details"}
+)
+"""What only assistant messages have."""
 _ROLES_TEXT: Final = ", ".join(f'"{role}"' for role in _ROLES)
 
 _PART_PAYLOADS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -61,9 +66,9 @@ def _check_message(path: str, message: Message) -> None:
         raise missing(f"{path}.tool_call_id", "the id of the tool call that the message answers")
     if role == "function" and not message.name:
         raise missing(f"{path}.name", "the name of the function that the message answers for")
-    for field in ("tool_calls", "provider_content"):
-        if getattr(message, field):
-            raise invalid(f"{path}.{field}", 'left out unless the role is "assistant"')
+    for field, value in message.ListFields():
+        if field.name in _ASSISTANTS and value not in ("", False):
+            raise invalid(f"{path}.{field.name}", 'left out unless the role is "assistant"')
     if message.is_error and role != "tool":
         raise invalid(f"{path}.is_error", 'left out unless the role is "tool"')
 

@@ -179,6 +179,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "messages[0].provider_content",
         "invalid_value",
     ),
+    "refusal of a user": ({"messages": [{**USER, "refusal": "no"}]}, "messages[0].refusal", "invalid_value"),
+    "function_call of a user": (
+        {"messages": [{**USER, "function_call": {"name": "f", "arguments": "{}"}}]},
+        "messages[0].function_call",
+        "invalid_value",
+    ),
+    "prefix of a user": ({"messages": [{**USER, "prefix": True}]}, "messages[0].prefix", "invalid_value"),
     "is_error of a user": ({"messages": [{**USER, "is_error": True}]}, "messages[0].is_error", "invalid_value"),
     "a provider's tool without it": (
         {"tools": [{"type": "provider"}]},

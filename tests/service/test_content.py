@@ -62,6 +62,11 @@ def test_null_members_count_as_absent() -> None:
             "image_url.format",
             Reason.PARAMETER_UNSUPPORTED,
         ),
+        (
+            {"type": "text", "text": "x", "image_url": {"url": "u"}},
+            "image_url",
+            Reason.PARAMETER_UNSUPPORTED,
+        ),
         ({"type": "text", "text": "x", "a b\u00e9": 1}, "", Reason.PARAMETER_UNSUPPORTED),
         ({"type": "file", "file": {"file_id": 5}}, "file.file_id", Reason.PARAMETER_INVALID),
         ({"type": "file", "file": {"file_id": "x", "citations": "yes"}}, "file.citations", Reason.PARAMETER_INVALID),
@@ -74,6 +79,13 @@ def test_a_member_that_would_be_lost_is_refused_by_its_path(part: dict[str, Any]
 
     assert raised.value.reason is reason
     assert raised.value.param == ("messages[3].content[1]." + param).rstrip(".")
+
+
+def test_a_typed_part_with_another_payload_is_refused_too() -> None:
+    with pytest.raises(RequestError) as raised:
+        parts({"parts": [{"type": "text", "text": "x", "document_url": "https://x/y.pdf"}]})
+
+    assert raised.value.param == "messages[3].parts[0].document_url"
 
 
 @pytest.mark.parametrize(
@@ -121,6 +133,8 @@ def test_a_tool_choice_is_read(choice: object, read: ToolChoice | None) -> None:
     [
         (None, ""),
         ({"mode": "none", "tools": [NAMED]}, ".mode"),
+        ({"mode": [], "tools": [NAMED]}, ".mode"),
+        ({"mode": {"a": 1}, "tools": [NAMED]}, ".mode"),
         ({"mode": "auto"}, ".tools"),
         ({"mode": "auto", "tools": []}, ".tools"),
         ({"mode": "auto", "tools": [NAMED, "f"]}, ".tools[1]"),

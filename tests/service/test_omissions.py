@@ -12,6 +12,7 @@ from service.errors import Reason, RequestError
 from service.providers.abilities import within_abilities
 from service.providers.omissions import PARLEYS_OWN, Omissions, asks_for_nothing
 from service.providers.provider import Identity, ProviderCall
+from service.rpc.call import Call, answer_metadata
 from tests.support.json_form import to_proto
 
 USER = {"role": "user", "content": "x"}
@@ -43,6 +44,46 @@ def test_dropped_parameters_are_told_once_and_in_order() -> None:
     assert omissions.dropped == ["seed", "top_k"]
 
 
+def test_places_in_lists_are_told_in_errors_and_not_among_what_was_dropped() -> None:
+    omissions = Omissions("acme", may_drop=True)
+    for index in range(1000):
+        omissions.omit(f"messages[{index}].tool_calls[3].x", "has no such thing")
+    assert omissions.dropped == ["messages[].tool_calls[].x"]
+
+    with pytest.raises(RequestError) as raised:
+        Omissions("acme", may_drop=False).omit("messages[7].name", "knows no names")
+    assert raised.value.param == "messages[7].name"
+
+
+@pytest.mark.parametrize("name", ["é", "x" * 200, "a b", "a\nb"])
+def test_a_name_of_the_callers_own_is_told_by_where_it_stands(name: str) -> None:
+    omissions = Omissions("acme", may_drop=True)
+
+    omissions.omit(f"reasoning.{name}", "has no such setting")
+
+    assert omissions.dropped == ["reasoning"]
+
+
+def test_padding_is_left_out_by_name() -> None:
+    request = to_proto({"messages": [USER], "stream_options": {"include_obfuscation": True, "include_usage": True}})
+    omissions = Omissions("acme", may_drop=True)
+
+    omissions.omit_others(request, frozenset({"messages"}))
+
+    assert omissions.dropped == ["stream_options.include_obfuscation"]
+
+
+def test_metadata_has_room_for_whatever_was_dropped() -> None:
+    call = Call(request_id="r", method="m", dropped=[f"reasoning.{'x' * 60}{number}" for number in range(500)])
+
+    _, (name, value) = answer_metadata(call)
+
+    assert name == "x-parley-dropped-params"
+    assert value.startswith(f"{call.dropped[0]}, ")
+    assert value.endswith(", +450")
+    assert len(value) < 6000
+
+
 def test_content_is_refused_even_where_parameters_may_be_dropped() -> None:
     with pytest.raises(RequestError) as raised:
         Omissions("acme", may_drop=True).refuse("messages[0].content[1].type", "hears nothing")
@@ -68,6 +109,8 @@ def test_content_is_refused_even_where_parameters_may_be_dropped() -> None:
         ("modalities", ["text"], ["text", "audio"]),
         ("response_format", {"type": "text"}, {"type": "json_object"}),
         ("service_tier", "auto", "flex"),
+        ("service_tier", "default", "priority"),
+        ("parallel_tool_calls", True, False),
         ("tool_choice", "auto", "none"),
         ("safe_prompt", False, True),
         ("seed", None, 0),

@@ -14,6 +14,7 @@ from service.providers.cohere import COHERE
 from service.providers.omissions import Omissions
 from service.providers.provider import Identity, ProviderCall
 from service.providers.sse import SseDecoder
+from tests.support.dropped import unplaced
 from tests.support.json_form import json_of, to_proto
 
 USER = {"role": "user", "content": "Hi"}
@@ -54,6 +55,13 @@ def sent(body: dict[str, Any]) -> dict[str, Any]:
         ({"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
         ({"reasoning_effort": "high"}, {"thinking": {"type": "enabled"}}),
         ({"thinking_budget": 100}, {"thinking": {"type": "enabled", "token_budget": 100}}),
+        ({"thinking_budget": 0}, {"thinking": {"type": "disabled"}}),
+        ({"enable_thinking": False}, {"thinking": {"type": "disabled"}}),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 50}, "reasoning_effort": "low"},
+            {"thinking": {"type": "enabled", "token_budget": 50}},
+        ),
+        ({"parallel_tool_calls": True, "service_tier": "default"}, {}),
         ({"extra_body": {"safety_mode": "STRICT"}}, {"safety_mode": "STRICT"}),
     ],
 )
@@ -87,7 +95,8 @@ def test_messages_are_translated() -> None:
         {"role": "user", "content": [{"type": "text", "text": "Look"}, image]},
         {"role": "assistant", "tool_calls": [CALL], "reasoning_content": "I will call f."},
         {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "42"}]},
-        {"role": "assistant", "content": "It is 42."},
+        {"role": "assistant", "content": "It is 42.", "reasoning_content": "6 times 7."},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}], "refusal": " Never."},
     ]
 
     assert sent({"messages": messages})["messages"] == [
@@ -101,8 +110,27 @@ def test_messages_are_translated() -> None:
         },
         {"role": "assistant", "tool_calls": [CALL], "tool_plan": "I will call f."},
         {"role": "tool", "tool_call_id": "c1", "content": "42"},
-        {"role": "assistant", "content": "It is 42."},
+        {
+            "role": "assistant",
+            "content": [{"type": "thinking", "thinking": "6 times 7."}, {"type": "text", "text": "It is 42."}],
+        },
+        {"role": "assistant", "content": "No. Never."},
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"thinking": {"type": "disabled"}, "thinking_budget": 500}, "thinking_budget"),
+        ({"reasoning_effort": "none", "thinking_budget": 500}, "thinking_budget"),
+        ({"thinking": {"type": "disabled"}, "reasoning_effort": "high"}, "reasoning_effort"),
+    ],
+)
+def test_wishes_that_contradict_each_other_are_refused(asked: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestError) as raised:
+        COHERE.encode(call_of(asked), False)  # noqa: FBT003
+
+    assert (raised.value.reason, raised.value.param) == (Reason.PARAMETER_INVALID, param)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +141,8 @@ def test_messages_are_translated() -> None:
         ({"presence_penalty": -1}, "presence_penalty"),
         ({"frequency_penalty": 1.5}, "frequency_penalty"),
         ({"parallel_tool_calls": False}, "parallel_tool_calls"),
+        ({"messages": [USER | {"name": "Ann"}]}, "messages[0].name"),
+        ({"messages": [USER | {"cache_control": {"type": "ephemeral"}}]}, "messages[0].cache_control"),
         ({"tools": [{"type": "provider", "provider": {"type": "x"}}]}, "tools[0].type"),
     ],
 )
@@ -123,7 +153,7 @@ def test_what_cohere_cannot_follow_is_refused_or_dropped(asked: dict[str, Any], 
 
     call = call_of(asked, may_drop=True)
     body = json.loads(COHERE.encode(call, False).body)  # noqa: FBT003
-    assert call.omissions.dropped == [param]
+    assert call.omissions.dropped == [unplaced(param)]
     assert set(body) == {"model", "stream", "messages"}
 
 
@@ -135,6 +165,13 @@ def test_what_cohere_cannot_follow_is_refused_or_dropped(asked: dict[str, Any], 
             "messages[0].content[0].type",
         ),
         ({"role": "function", "name": "f", "content": "x"}, "messages[0].role"),
+        ({"role": "user", "parts": [{"type": "document_url", "document_url": "u"}]}, "messages[0].parts[0].type"),
+        ({"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}, "messages[0].function_call"),
+        ({"role": "assistant", "audio": {"id": "a"}}, "messages[0].audio"),
+        (
+            {"role": "assistant", "tool_calls": [{"id": "a", "type": "custom", "custom": {"name": "f"}}]},
+            "messages[0].tool_calls[0].custom",
+        ),
     ],
 )
 def test_content_that_cohere_cannot_read_is_refused(message: dict[str, Any], param: str) -> None:
@@ -162,7 +199,7 @@ MESSAGE = {
     "role": "assistant",
     "content": "It is.",
     "reasoning_content": "I will call f. Hm.",
-    "tool_calls": [CALL, {"id": "call_a-1_1", "type": "function", "function": {"name": "g", "arguments": "{}"}}],
+    "tool_calls": [CALL, {"id": "call_a-1_1", "type": "function", "function": {"name": "g", "arguments": ""}}],
 }
 USAGE = {
     "prompt_tokens": 9,
@@ -194,7 +231,7 @@ def test_an_answer_is_translated() -> None:
     [
         (b"", Reason.UPSTREAM_MALFORMED),
         (b'{"message":{}}', Reason.UPSTREAM_MALFORMED),
-        (b'{"finish_reason":"NEW","message":{}}', Reason.UPSTREAM_MALFORMED),
+        (b'{"finish_reason":"a reason","message":{}}', Reason.UPSTREAM_MALFORMED),
         (b'{"finish_reason":"ERROR","message":{}}', Reason.UPSTREAM_INTERRUPTED),
         (b'{"finish_reason":"TIMEOUT","message":{}}', Reason.UPSTREAM_INTERRUPTED),
     ],
@@ -216,7 +253,7 @@ EVENTS: list[dict[str, Any]] = [
     {"type": "tool-call-delta", "index": 0, "delta": {"message": {"tool_calls": {"function": {"arguments": ":1}"}}}}},
     {"type": "tool-call-end", "index": 0},
     {"type": "tool-call-start", "index": 1, "delta": {"message": {"tool_calls": {"function": {"name": "g"}}}}},
-    {"type": "tool-call-delta", "index": 1, "delta": {"message": {"tool_calls": {"function": {"arguments": "{}"}}}}},
+    {"type": "tool-call-delta", "index": 1, "delta": {"message": {"tool_calls": {"function": {"arguments": ""}}}}},
     {"type": "tool-call-end", "index": 1},
     {"type": "a-new-type", "delta": {"message": {}, "more": [1]}, "more": {}},
     {"type": "content-start", "index": 0, "delta": {"message": {"content": {"type": "thinking", "thinking": ""}}}},
@@ -309,3 +346,24 @@ def test_a_failure_is_told_by_its_status_without_coheres_words(status: int, reas
     assert error.metadata == {"provider": "acme", "upstream_status": str(status), "upstream_request_id": "trace-1"}
     assert error.retry_after_s == (3.0 if status in {429, 500, 503} else None)
     assert "CANARY" not in repr(error)
+
+
+def test_a_stream_without_a_beginning_is_malformed_and_what_follows_its_end_is_nothing() -> None:
+    with pytest.raises(Malformed):
+        chunks_of(STREAM[STREAM.index(b"event: tool-plan-delta") :], 4096)
+    late = STREAM + STREAM[STREAM.index(b"event: content-delta") :]
+    assert chunks_of(late, 4096) == chunks_of(STREAM, 4096)
+
+
+def test_a_finish_reason_that_is_not_known_is_passed_on() -> None:
+    completion = COHERE.translate("acme", b'{"finish_reason":"NEW_ONE","message":{}}', call_of({}))
+
+    assert completion.choices[0].finish_reason == "NEW_ONE"
+
+
+def test_tools_that_are_dropped_take_their_choice_along() -> None:
+    custom = {"type": "custom", "custom": {"name": "c"}}
+    call = call_of({"tools": [custom], "tool_choice": "required"}, may_drop=True)
+
+    assert "tool_choice" not in json.loads(COHERE.encode(call, False).body)  # noqa: FBT003
+    assert call.omissions.dropped == ["tools[].type", "tool_choice"]

@@ -5,6 +5,7 @@ Source: https://docs.cohere.com/reference/chat (2026-11-22, by cohere-python's t
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -17,6 +18,8 @@ from service.providers.provider import ProviderCall
 from service.providers.reading import malformed_if_unreadable
 
 _FINISH = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length", "TOOL_CALL": "tool_calls"}
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z_]{0,31}")
 
 
 class Content(msgspec.Struct):
@@ -95,7 +98,7 @@ def translate_answer(provider: str, body: bytes, call: ProviderCall) -> pb.ChatC
         if any(reasoning):
             choice.message.reasoning_content = "".join(reasoning)
         for index, made in enumerate(message.tool_calls or ()):
-            function = FunctionCall(name=made.function.name, arguments=made.function.arguments or "{}")
+            function = FunctionCall(name=made.function.name, arguments=made.function.arguments or "")
             call_id = made.id or f"call_{answer.id or call.identity.id}_{index}"
             choice.message.tool_calls.append(ToolCall(id=call_id, type="function", function=function))
         choice.message.annotations.extend(json_object(citation_of(citation)) for citation in message.citations or ())
@@ -110,17 +113,17 @@ def translate_answer(provider: str, body: bytes, call: ProviderCall) -> pb.ChatC
 
 
 def finish_reason_of(provider: str, reason: str) -> str:
-    """The contract's word for the reason.
+    """The contract's word for the reason; one that is not known is passed on as it is.
 
     Raises:
         Interrupted: Cohere broke the answer off.
-        Malformed: Cohere's documentation doesn't know it.
+        Malformed: It is no name.
     """
     if reason in {"ERROR", "TIMEOUT"}:
         raise Interrupted("The provider reports that it broke the answer off.", metadata={"provider": provider})
-    if reason not in _FINISH:
-        raise Malformed("The provider's finish reason is not known.", metadata={"provider": provider})
-    return _FINISH[reason]
+    if not _NAME.fullmatch(reason):
+        raise Malformed("The provider's finish reason is no name.", metadata={"provider": provider})
+    return _FINISH.get(reason, reason)
 
 
 def citation_of(citation: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from google.protobuf.struct_pb2 import NULL_VALUE, Value
 
 from service._gen.parley.v1 import chat_completion_pb2 as pb
 from service._gen.parley.v1.tool_pb2 import FunctionCall, ToolCallDelta
-from service.errors import Interrupted
+from service.errors import Interrupted, Malformed
 from service.json_values import json_object
 from service.providers.cohere.response import Call, Content, Usage, citation_of, finish_reason_of, usage_of
 from service.providers.provider import ProviderCall
@@ -71,9 +71,13 @@ class StreamTranslator:
                 case "message-start":
                     self._id = told.id or self._identity.id
                     return [self._chunk(pb.Delta(role="assistant", content=""))]
-                case "message-end":
+                case "message-end" if self._id:
                     return self._end(delta)
-                case _ if delta.message is not None:
+                case _ if delta.message is not None and not self.is_over:
+                    if not self._id:
+                        raise Malformed(
+                            "The provider's stream has no beginning.", metadata={"provider": self._provider}
+                        )
                     added = self._delta(told.type, delta.message)
                     return [self._chunk(added)] if added.ByteSize() else []
                 case _:

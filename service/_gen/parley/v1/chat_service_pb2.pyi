@@ -240,9 +240,10 @@ class ChatCompletionRequest(_message.Message):
     """Another name of `seed` (Mistral), handed on under this name."""
     drop_params: _builtins.bool
     """Whether parameters that the provider or the model can't follow are left out rather than refused.
-    The answer's `x-parley-dropped-params` (metadata, or header over REST) lists them. The
-    conversation itself is never shortened: content that the model can't read is refused all the
-    same. Default: the model's configuration.
+    The answer's `x-parley-dropped-params` (metadata, or header over REST) lists them, each once
+    and without its place in a list (`messages[].name`). The conversation itself is never
+    shortened: content that the model can't read is refused all the same. Default: the model's
+    configuration.
     """
     max_ttft_ms: _builtins.int
     """Most milliseconds to wait for the first token; not negative, 0 counts as not given. Not served

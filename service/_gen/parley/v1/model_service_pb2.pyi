@@ -267,7 +267,9 @@ Global___Prices: _TypeAlias = Prices  # noqa: Y015
 
 @_typing.final
 class LongContextPrices(_message.Message):
-    """LongContextPrices replace those of Prices with the same names."""
+    """LongContextPrices stand in place of those of Prices with the same names. Absent ones are not known
+    for such requests.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from google.protobuf.struct_pb2 import Struct, Value
@@ -68,6 +69,27 @@ def object_at(path: str, value: JsonObject) -> dict[str, Json]:
         return object_to_json(value)
     except InvalidJsonError as error:
         raise RequestError(Reason.PARAMETER_INVALID, f"`{path}` {error}.", param=path) from None
+
+
+def own_reasoning(path: str, message: Message, own_format: str) -> Iterator[tuple[str, dict[str, Json]]]:
+    """Path and content of the entries of `reasoning_details` that are of a provider's own format.
+
+    The pieces of a stream tell the format in the first piece of each block, and may be sent back so: an
+    entry without one belongs to the block of its type and index.
+
+    Raises:
+        RequestError: PARAMETER_INVALID: an entry holds what JSON can't say.
+    """
+    begun: set[tuple[str, str]] = set()
+    for number, item in enumerate(message.reasoning_details):
+        place = f"{path}.reasoning_details[{number}]"
+        entry = object_at(place, item)
+        block = (str(entry.get("type")), str(entry.get("index")))
+        if entry.get("format") == own_format:
+            begun.add(block)
+            yield place, entry
+        elif entry.get("format") is None and block in begun:
+            yield place, entry
 
 
 def read_data_url(url: str) -> Data | None:

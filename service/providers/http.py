@@ -10,6 +10,7 @@ from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompl
 from service.errors import Interrupted, Malformed, Unavailable, UpstreamError
 from service.providers.abilities import within_abilities
 from service.providers.chat_api import ChatApi, StreamTranslator
+from service.providers.delta_lists import DeltaLists
 from service.providers.provider import ProviderCall
 from service.providers.sse import SseDecoder, SseTooLongError
 from service.providers.transport import Transport, UpstreamRequest, UpstreamResponse
@@ -55,6 +56,7 @@ class HttpChatProvider:
         """See `Provider.stream`."""
         request = self._upstream_request(call, stream=True)
         translator = self._api.stream(self._name, call)
+        lists = DeltaLists()
         has_begun = False
         try:
             async with self._transport.send(request) as response:
@@ -64,8 +66,10 @@ class HttpChatProvider:
                     async with aclosing(_chunks(pieces, translator)) as chunks:
                         async for chunk in chunks:
                             has_begun = True
+                            lists.number(chunk)
                             yield chunk
                     for chunk in translator.finish():
+                        lists.number(chunk)
                         yield chunk
         except Unavailable as error:
             raise self._named(_interrupted(error) if has_begun else error)  # noqa: B904 - the same error, or its heir

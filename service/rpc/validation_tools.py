@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from google.protobuf.struct_pb2 import Struct, Value
@@ -131,15 +131,43 @@ def check_response_format(response_format: ResponseFormat) -> None:
 def _check_named_choice(choice: Struct, tools: Sequence[Tool]) -> None:
     kind = choice.fields["type"].string_value if "type" in choice.fields else ""
     if kind == "allowed_tools":
-        return  # a list of any of the tools; its form is the provider's to check
+        _check_allowed_tools(choice, tools)
+        return
     if kind not in {"function", "custom"}:
         raise invalid("tool_choice.type", '"function", "custom" or "allowed_tools"')
-    named = choice.fields[kind].struct_value.fields if kind in choice.fields else {}
-    name = named["name"].string_value if "name" in named else ""
+    name = _name_in(choice.fields, kind)
     if not name:
         raise missing(f"tool_choice.{kind}.name", "the name of a tool")
     if name not in {tool.custom.name if kind == "custom" else tool.function.name for tool in tools}:
         raise invalid(f"tool_choice.{kind}.name", "the name of one of `tools`")
+
+
+def _check_allowed_tools(choice: Struct, tools: Sequence[Tool]) -> None:
+    """Check what a list of allowed tools names; the rest of its form is the provider's to check."""
+    allowed = choice.fields["allowed_tools"].struct_value.fields if "allowed_tools" in choice.fields else {}
+    listed = allowed["tools"].list_value.values if "tools" in allowed else ()
+    known = {(kind, name) for tool in tools for kind, name in _names(tool)}
+    for index, value in enumerate(listed):
+        item = value.struct_value.fields
+        kind = item["type"].string_value if "type" in item else ""
+        name = _name_in(item, kind)
+        if name and kind in {"function", "custom"} and (kind, name) not in known:
+            raise invalid(f"tool_choice.allowed_tools.tools[{index}]", "the name of one of `tools`")
+
+
+def _name_in(choice: Mapping[str, Value], kind: str) -> str:
+    """The name of a tool in {"type": kind, kind: {"name": …}}; empty where there is none."""
+    named = choice[kind].struct_value.fields if kind in choice else {}
+    return named["name"].string_value if "name" in named else ""
+
+
+def _names(tool: Tool) -> Iterator[tuple[str, str]]:
+    """By which kind and name a choice may name the tool; one of the provider's own goes as a function."""
+    yield "custom", tool.custom.name
+    yield "function", tool.function.name
+    for entry in tool.provider.fields:
+        if entry.key == "name":
+            yield "function", entry.value.string_value
 
 
 def _check_function(path: str, function: FunctionDefinition) -> None:

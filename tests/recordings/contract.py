@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 _APPENDED = ("content", "refusal", "reasoning_content")
-_COLLECTED = ("annotations", "reasoning_details", "provider_content")
+_COLLECTED = ("reasoning_details",)
+_NUMBERED = ("annotations", "provider_content")
 _OF_CHOICE = ("native_finish_reason", "stop_sequence", "content_filter_results")
 
 
@@ -34,6 +35,11 @@ def _add_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
     for name in _COLLECTED:
         if name in delta:
             message[name] = message.get(name, []) + delta[name]
+    for name in _NUMBERED:
+        if name in delta:
+            known = message.setdefault(name, [])
+            assert [entry["index"] for entry in delta[name]] == list(range(len(known), len(known) + len(delta[name])))
+            known += [{key: value for key, value in entry.items() if key != "index"} for entry in delta[name]]
     for fragment in delta.get("tool_calls", ()):
         _add_call(message.setdefault("tool_calls", []), fragment)
 

@@ -152,6 +152,20 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "tool_choice.function.name",
         "invalid_value",
     ),
+    "allowed tools of which one is not there": (
+        {
+            "tools": [TOOL],
+            "tool_choice": {
+                "type": "allowed_tools",
+                "allowed_tools": {
+                    "mode": "auto",
+                    "tools": [TOOL, {"type": "function", "function": {"name": "g"}}],
+                },
+            },
+        },
+        "tool_choice.allowed_tools.tools[1]",
+        "invalid_value",
+    ),
     "response_format": ({"response_format": {"type": "xml"}}, "response_format.type", "invalid_value"),
     "response_format without a type": ({"response_format": {}}, "response_format.type", "missing_required_parameter"),
     "json_schema without one": (

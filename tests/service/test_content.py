@@ -9,7 +9,7 @@ import pytest
 from service._gen.parley.v1.message_pb2 import ContentPart
 from service.errors import Reason, RequestError
 from service.json_values import object_to_json
-from service.providers.content import Data, parts_of, read_data_url, text_of
+from service.providers.content import Data, own_reasoning, parts_of, read_data_url, text_of
 from service.providers.tool_choice import ToolChoice, tool_choice_of
 from tests.support.json_form import to_proto
 
@@ -102,6 +102,20 @@ def test_a_typed_part_with_another_payload_is_refused_too() -> None:
 )
 def test_data_urls_are_read(url: str, data: Data | None) -> None:
     assert read_data_url(url) == data
+
+
+def test_pieces_of_a_block_belong_to_the_one_that_told_the_format() -> None:
+    mine, other = {"type": "reasoning.text", "index": 0}, {"type": "reasoning.text", "index": 1}
+    details = [
+        *(mine, mine | {"format": "f", "text": "a"}, mine | {"text": "b"}, mine | {"format": "g"}),
+        *(other, other | {"format": "g"}, other, {"type": "reasoning.encrypted", "index": 0}, {"type": ["x"]}),
+    ]
+    message = to_proto({"messages": [{"role": "assistant", "reasoning_details": details}]}).messages[0]
+
+    assert list(own_reasoning("m", message, "f")) == [
+        ("m.reasoning_details[1]", mine | {"format": "f", "text": "a"}),
+        ("m.reasoning_details[2]", mine | {"text": "b"}),
+    ]
 
 
 TOOLS = [{"type": "function", "function": {"name": "f"}}, {"type": "function", "function": {"name": "g"}}]

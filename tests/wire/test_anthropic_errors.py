@@ -48,6 +48,8 @@ INVALID = "invalid_request_error"
         (403, body("permission_error"), Auth, Reason.UPSTREAM_AUTH_FAILED, None),
         (404, body("not_found_error", f"model: {CANARY}"), Rejected, Reason.UPSTREAM_MODEL_NOT_FOUND, "model"),
         (404, b"<html>", Rejected, Reason.UPSTREAM_MODEL_NOT_FOUND, "model"),
+        (404, body("not_found_error", "Not Found"), Rejected, Reason.UPSTREAM_MODEL_NOT_FOUND, "model"),
+        (404, body("not_found_error", "Not found."), Rejected, Reason.UPSTREAM_MODEL_NOT_FOUND, "model"),
         (404, body("not_found_error", f"File not found: {CANARY}"), Rejected, Reason.UPSTREAM_REJECTED, None),
         (413, body("request_too_large"), Rejected, Reason.UPSTREAM_REJECTED, "messages"),
         (413, b"too large", Rejected, Reason.UPSTREAM_REJECTED, "messages"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from typing import Any
 
 import pytest
@@ -9,8 +11,10 @@ import pytest
 from service.errors import Reason
 from service.json_values import json_object
 from service.providers.anthropic.messages import encode_messages
+from service.providers.anthropic.tool_ids import tool_use_id
+from tests.support.dropped import unplaced
 from tests.wire.anthropic_json import Json
-from tests.wire.anthropic_support import call_of, refused, sent
+from tests.wire.anthropic_support import call_of, refused, sent, without
 
 CLAUDE = "anthropic-claude-v1"
 CACHED: Json = {"type": "ephemeral"}
@@ -41,6 +45,10 @@ def detail(index: int, **fields: Any) -> Json:
     return {"type": "reasoning.text", "format": CLAUDE, "index": index, **fields}
 
 
+def unnumbered(**fields: Any) -> Json:
+    return {"type": "reasoning.text", "format": CLAUDE, **fields}
+
+
 def encrypted(index: int, data: str) -> Json:
     return {"type": "reasoning.encrypted", "format": CLAUDE, "index": index, "data": data}
 
@@ -69,6 +77,13 @@ def used(value: Json, **fields: Any) -> Json:
         ({"content": "x", "reasoning_content": "t"}, [text("x")]),
         ({"content": "x", "reasoning": "t"}, [text("x")]),
         ({"reasoning_content": "t"}, []),
+        # White space counts only beside a text.
+        ({"content": " \n"}, []),
+        ({"content": " \n", "tool_calls": [called("{}")]}, [used({})]),
+        ({"content": [text("\n"), text("x")]}, [text("\n"), text("x")]),
+        ({"content": [text("\n"), {"type": "refusal", "refusal": " "}], "refusal": "no"}, [text("no")]),
+        ({"refusal": " "}, []),
+        ({"content": "x", "refusal": " "}, [text("x"), text(" ")]),
     ],
 )
 def test_a_message_is_translated(message: Json, expected: list[Json]) -> None:
@@ -140,6 +155,36 @@ def test_what_was_attached_to_a_call_is_sent_back(extra: Json, expected: Json) -
             [encrypted(0, "d"), detail(0, text="t", signature="s")],  # two of one index, as OpenRouter may have them
             [{"type": "redacted_thinking", "data": "d"}, thinking("t", "s")],
         ),
+        # Two signed blocks are never one.
+        (
+            [detail(0, text="a", signature="s"), detail(0, text="b", signature="r")],
+            [thinking("a", "s"), thinking("b", "r")],
+        ),
+        # Without an index, pieces that follow each other belong together.
+        (
+            [detail(0, text="a", signature="s"), detail(0, text="b", signature="r") | {"index": None}],
+            [thinking("a", "s"), thinking("b", "r")],
+        ),
+        (
+            [
+                unnumbered(text="a"),
+                unnumbered(text="b"),
+                unnumbered(signature="s"),
+                unnumbered(text="c", signature="r"),
+                {"type": "reasoning.encrypted", "format": CLAUDE, "data": "d"},
+                {"type": "reasoning.encrypted", "format": CLAUDE, "data": "e"},
+            ],
+            [
+                thinking("ab", "s"),
+                thinking("c", "r"),
+                {"type": "redacted_thinking", "data": "d"},
+                {"type": "redacted_thinking", "data": "e"},
+            ],
+        ),
+        (
+            [unnumbered(text="lost"), encrypted(5, "d") | {"index": None}, unnumbered(text="b", signature="s")],
+            [{"type": "redacted_thinking", "data": "d"}, thinking("b", "s")],
+        ),
     ],
 )
 def test_reasoning_is_sent_back_before_the_text(details: list[Json], expected: list[Json]) -> None:
@@ -199,12 +244,30 @@ SIGNED = [detail(0, text="t", signature="s")]
             [{"block": SEARCHED}, {"reasoning_index": 3}, {"tool_call_id": "c9"}, {"reasoning_index": {}}],
             [SEARCHED],
         ),
-        ({"content": "x"}, [{"container": {"id": "c"}}], [text("x")]),
+        ({"content": [text("x"), text("y")]}, [{"container": {"id": "c"}}], [text("x"), text("y")]),
         ({"content": "x", "tool_calls": [called("{}")]}, [{"later": 1}], [text("x"), used({})]),
         (
             {"content": [text("x"), text("y", cache_control=CACHED)]},
             [{"text_length": 1}, {"block": SEARCHED}, {"text_length": 1}],
             [text("x"), SEARCHED, text("y", cache_control=CACHED)],
+        ),
+        # A mark stays with its text.
+        (
+            {"content": [text("xx", cache_control=CACHED), text("yy"), text("z", cache_control={"type": "other"})]},
+            [{"text_length": 2}, {"block": SEARCHED}, {"text_length": 1}],
+            [text("xx", cache_control=CACHED), SEARCHED, text("y"), text("yz", cache_control={"type": "other"})],
+        ),
+        (
+            {"content": [text("x", cache_control=CACHED), text("y")]},
+            [{"text_length": 2}, {"block": SEARCHED}],
+            [text("xy", cache_control=CACHED), SEARCHED],
+        ),
+        ({"content": " "}, [{"text_length": 1}, {"block": SEARCHED}], [SEARCHED]),
+        ({"content": " x"}, [{"text_length": 1}, {"block": SEARCHED}], [text(" "), SEARCHED, text("x")]),
+        (
+            {"tool_calls": [called("{}", id="functions.f:0")]},
+            [{"tool_call_id": "functions.f:0"}, {"block": SEARCHED}],
+            [used({}, id=tool_use_id("functions.f:0")), SEARCHED],
         ),
     ],
 )
@@ -234,3 +297,69 @@ def test_an_object_that_is_no_json_is_refused() -> None:
     with pytest.raises(Exception, match="twice") as caught:
         encode_messages(call)
     assert getattr(caught.value, "param", None) == "messages[0].provider_content[0]"
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            {"reasoning_details": SIGNED, "content": "x"},
+            [thinking("t", "s"), text("x", cache_control=CACHED)],
+        ),
+        (
+            {
+                "reasoning_details": SIGNED,
+                "content": "x",
+                "provider_content": [entry(text_length=1), entry(reasoning_index=0)],
+            },
+            [text("x", cache_control=CACHED), thinking("t", "s")],
+        ),
+    ],
+)
+def test_the_mark_of_a_message_is_never_on_reasoning(message: Json, expected: list[Json]) -> None:
+    assert blocks(**message, cache_control=CACHED) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ({"reasoning_details": SIGNED, "cache_control": CACHED}, "cache_control"),
+        ({"content": "", "refusal": "", "reasoning_content": "t", "cache_control": CACHED}, "cache_control"),
+        ({"content": [text("x"), text("", cache_control=CACHED)]}, "content[1].cache_control"),
+        (
+            {"content": [text("", prompt_cache_breakpoint={"mode": "explicit"}), text("x")]},
+            "content[0].prompt_cache_breakpoint",
+        ),
+        ({"content": [text(" ", cache_control=CACHED)], "refusal": "no"}, "content[0].cache_control"),
+    ],
+)
+def test_a_mark_on_what_is_not_sent_is_refused_or_dropped(message: Json, param: str) -> None:
+    body = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", **message}]}
+    error = refused(body)
+    assert (error.reason, error.param) == (Reason.PARAMETER_UNSUPPORTED, f"messages[1].{param}")
+    assert without(body)[0] == [unplaced(f"messages[1].{param}")]
+
+
+IDS = ["call_1-A", "functions.f:0", "functions/f:0", "functions.f.0", "call|fc", "é", "x" * 64 + ":", "x" * 64 + "."]
+
+
+def test_ids_of_other_providers_calls_are_rewritten_without_a_clash() -> None:
+    messages: list[Json] = [{"role": "assistant", "tool_calls": [called("{}", id=name) for name in IDS]}]
+    messages += [{"role": "tool", "tool_call_id": name, "content": "r"} for name in IDS]
+    uses, results = (turn["content"] for turn in sent({"messages": messages})["messages"])
+    sent_ids = [block["id"] for block in uses]
+    assert sent_ids == [block["tool_use_id"] for block in results]
+    assert len(set(sent_ids)) == len(IDS)
+    assert sent_ids[0] == "call_1-A"
+    assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) for name in sent_ids)
+
+
+def test_the_time_does_not_grow_with_the_square_of_the_order() -> None:
+    message = {"role": "assistant", "content": "x" * 1_500_000 + "👍", "provider_content": [entry(text_length=1)]}
+    call = call_of({"messages": [message]})
+    order = call.request.messages[0].provider_content
+    order.extend([order[0]] * 20_000)
+    begun_s = time.process_time()
+    content = encode_messages(call)[1][0]["content"]
+    assert len(content) == 20_002
+    assert time.process_time() - begun_s < 5

@@ -47,6 +47,7 @@ REPLY, ANSWERED = said("assistant", "b"), turn("assistant", text("b"))
         ([said("developer", "s"), USER], "s"),
         ([said("system", [text("s")]), USER], "s"),
         ([said("system", ""), USER], None),
+        ([said("system", " \n"), USER], None),
         ([said("system", "s"), said("developer", "t"), USER], [text("s"), text("t")]),
         ([said("system", [text("s"), text(""), text("t")]), USER], [text("s"), text("t")]),
         ([said("system", [text("s", cache_control=CACHED)]), USER], [text("s", cache_control=CACHED)]),
@@ -75,6 +76,16 @@ def test_a_later_system_message_is_joined_to_the_first_where_the_model_takes_non
     ("messages", "turns"),
     [
         ([USER, REPLY, USER, said("system", "t")], [HI, ANSWERED, HI, turn("system", text("t"))]),
+        # Nothing of the assistant's is sent, so that the user's turn goes on.
+        (
+            [USER, said("system", "t"), {"role": "assistant", "reasoning_content": "r"}, USER],
+            [turn("user", text("a"), text("a")), turn("system", text("t"))],
+        ),
+        # It stands behind no turn but the user's.
+        (
+            [USER, REPLY, said("system", "t"), REPLY, USER],
+            [HI, turn("assistant", text("b"), text("b")), HI, turn("system", text("t"))],
+        ),
         ([USER, REPLY, said("developer", "t"), USER], [HI, ANSWERED, HI, turn("system", text("t"))]),
         (
             [USER, said("system", "t"), USER, REPLY],
@@ -93,6 +104,12 @@ def test_a_later_system_message_stands_behind_the_user_turn_where_the_model_take
     assert (body["system"], body["messages"]) == ("s", turns)
 
 
+def test_a_last_system_message_behind_the_assistant_is_joined_to_the_first() -> None:
+    body = sent({"messages": [said("system", "s"), USER, REPLY, said("system", "t")]}, MID)
+    assert (body["system"], body["messages"]) == ([text("s"), text("t")], [HI, ANSWERED])
+    assert sent({"messages": [USER, REPLY, said("system", "t")]}, MID)["system"] == "t"
+
+
 def result(call_id: str, **fields: Any) -> Json:
     return {"type": "tool_result", "tool_use_id": call_id, **fields}
 
@@ -101,6 +118,9 @@ def called(call_id: str, arguments: str = "{}") -> Json:
     return {"id": call_id, "type": "function", "function": {"name": "f", "arguments": arguments}}
 
 
+IMAGE: Json = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+IMAGE_BLOCK: Json = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
+JPEG_BLOCK: Json = {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": PNG}}
 CALLS: Json = {"role": "assistant", "tool_calls": [called("1"), called("2")]}
 USES = turn("assistant", *({"type": "tool_use", "id": name, "name": "f", "input": {}} for name in "12"))
 
@@ -113,6 +133,10 @@ USES = turn("assistant", *({"type": "tool_use", "id": name, "name": "f", "input"
         ([REPLY, USER], [ANSWERED, HI]),
         ([USER, said("user", ""), REPLY], [HI, ANSWERED]),
         ([USER, said("user", [text("")]), REPLY], [HI, ANSWERED]),
+        ([USER, said("assistant", "\n"), USER], [turn("user", text("a"), text("a"))]),
+        ([said("user", [text("\n"), text("a")])], [turn("user", text("\n"), text("a"))]),
+        ([said("user", [text("\n"), IMAGE])], [turn("user", IMAGE_BLOCK)]),
+        ([CALLS, said("tool", "\n", tool_call_id="1")], [USES, turn("user", result("1", content="\n"))]),
         (
             [CALLS, said("tool", "x", tool_call_id="1"), said("tool", "y", tool_call_id="2"), USER],
             [USES, turn("user", result("1", content="x"), result("2", content="y"), text("a"))],
@@ -127,14 +151,23 @@ def test_messages_of_one_side_become_one_turn_with_tool_results_first(messages: 
     assert sent({"messages": messages})["messages"] == turns
 
 
+@pytest.mark.parametrize("content", [" ", "\n\t", [text("\n")], [text(""), text(" ")]])
+def test_a_message_of_the_user_that_is_white_space_alone_is_refused(content: str | list[Json]) -> None:
+    error = refused({"messages": [USER, REPLY, said("user", content)]})
+    assert (error.reason, error.param) == (Reason.PARAMETER_INVALID, "messages[2].content")
+
+
+@pytest.mark.parametrize("content", ["", [text("")]])
+def test_a_mark_on_a_message_that_says_nothing_is_refused_or_dropped(content: str | list[Json]) -> None:
+    body = {"messages": [USER, said("user", content, cache_control=CACHED)]}
+    assert refused(body).param == "messages[1].cache_control"
+    assert without(body)[0] == ["messages[].cache_control"]
+
+
 @pytest.mark.parametrize("messages", [[said("system", "s")], [said("system", "s"), said("user", "")]])
 def test_a_conversation_of_nobody_but_the_system_is_refused(messages: list[Json]) -> None:
     error = refused({"messages": messages})
     assert (error.reason, error.param) == (Reason.PARAMETER_INVALID, "messages")
-
-
-IMAGE: Json = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
-IMAGE_BLOCK: Json = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
 
 
 @pytest.mark.parametrize(
@@ -200,6 +233,8 @@ def at(url: str) -> Json:
             document(TEXT_SOURCE, title="a.md"),
         ),
         (file(file_data=f"data:image/png;base64,{PNG}"), IMAGE_BLOCK),
+        (file(file_data=f"data:image/jpg;base64,{PNG}"), JPEG_BLOCK),
+        ({"type": "image_url", "image_url": {"url": f"data:image/jpg;base64,{PNG}"}}, JPEG_BLOCK),
         (file(file_id="f1"), document({"type": "file", "file_id": "f1"})),
         (file(file_id="f1", mime_type="image/png"), {"type": "image", "source": {"type": "file", "file_id": "f1"}}),
         (file(file_url="https://x/y"), document(at("https://x/y"))),
@@ -222,7 +257,18 @@ def test_a_part_is_translated(part: Json, block: Json) -> None:
         (file(file_data="AAAA"), "file.file_data", Reason.PARAMETER_INVALID),
         (file(file_data="data:text/plain;base64,/w=="), "file.file_data", Reason.PARAMETER_INVALID),
         (file(file_data="data:text/plain;base64,!"), "file.file_data", Reason.PARAMETER_INVALID),
+        (file(file_data="data:text/plain;base64,é"), "file.file_data", Reason.PARAMETER_INVALID),
         (file(file_url="gs://x/y"), "file.file_url", Reason.PARAMETER_INVALID),
+        (file(file_url="https://[x"), "file.file_url", Reason.PARAMETER_INVALID),
+        (file(file_url="https://a℀b.com/x"), "file.file_url", Reason.PARAMETER_INVALID),
+        ({"type": "image_url", "image_url": {"url": "https://[x"}}, "image_url.url", Reason.PARAMETER_INVALID),
+        (
+            {"type": "image_url", "image_url": {"url": "data:image/svg+xml;base64,AAAA"}},
+            "image_url.url",
+            Reason.PARAMETER_UNSUPPORTED,
+        ),
+        (file(file_data="data:image/tiff;base64,AAAA"), "file.file_data", Reason.PARAMETER_UNSUPPORTED),
+        (file(file_id="f1", mime_type="image/heic"), "file.mime_type", Reason.PARAMETER_UNSUPPORTED),
         (file(file_id="a", file_url="https://x"), "file.file_url", Reason.PARAMETER_INVALID),
         (file(filename="a"), "file", Reason.PARAMETER_MISSING),
         ({"type": "image_url", "image_url": {"url": "ftp://x"}}, "image_url.url", Reason.PARAMETER_INVALID),
@@ -258,7 +304,7 @@ def test_what_is_only_about_a_part_may_be_dropped(part: Json, param: str, block:
     assert refused(body).param == f"messages[0].content[0].{param}"
     call = call_of(body, drop=True)
     assert encode_messages(call)[1] == [turn("user", {"type": "image", "source": block})]
-    assert call.omissions.dropped == [f"messages[0].content[0].{param}"]
+    assert call.omissions.dropped == [f"messages[].content[].{param}"]
 
 
 def test_a_system_message_is_of_text_alone() -> None:
@@ -275,6 +321,10 @@ def test_a_system_message_is_of_text_alone() -> None:
             {"role": "assistant", "tool_calls": [{"id": "1", "type": "custom", "custom": {"name": "c", "input": "x"}}]},
             "messages[1].tool_calls[0].custom",
         ),
+        (
+            {"role": "assistant", "tool_calls": [{"id": "1", "custom": {"name": "c", "input": "x"}}]},
+            "messages[1].tool_calls[0].custom",
+        ),
     ],
 )
 def test_what_the_provider_has_no_place_for_is_refused(message: Json, param: str) -> None:
@@ -285,7 +335,7 @@ def test_what_the_provider_has_no_place_for_is_refused(message: Json, param: str
 def test_names_of_participants_are_refused_or_dropped() -> None:
     messages = [said("user", "a", name="Ann"), said("assistant", "b", name="Bob")]
     assert refused({"messages": messages}).param == "messages[0].name"
-    assert without({"messages": messages})[0] == ["messages[0].name", "messages[1].name"]
+    assert without({"messages": messages})[0] == ["messages[].name"]
 
 
 def test_typed_parts_are_read_as_those_of_rest() -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from service.catalogue import Capabilities
+from service.catalogue import Capabilities, find_capabilities
 from service.errors import Reason
+from service.providers.abilities import within_abilities
 from tests.wire.anthropic_json import Json
-from tests.wire.anthropic_support import ADAPTIVE, BUDGET, refused, sent, without
+from tests.wire.anthropic_support import ADAPTIVE, BUDGET, call_of, refused, sent, without
 
 UNKNOWN = Capabilities()
 SMALL = Capabilities(reasoning="budget", max_output_tokens=8192)
 NOTHING = Capabilities(reasoning="none")
 ALWAYS = Capabilities(reasoning="always")
+TIRELESS = Capabilities(reasoning="adaptive", reasoning_efforts=("low", "medium", "high"))
+OPUS_4_5 = find_capabilities("anthropic", "claude-opus-4-5")
 ON: Json = {"type": "adaptive"}
 
 
@@ -46,6 +49,7 @@ def test_an_effort_is_told_to_models_that_think_as_they_see_fit(effort: str, cap
         ({"enable_thinking": True}, ADAPTIVE, ON),
         ({"enable_thinking": True}, BUDGET, budget(8192)),
         ({"thinking_budget": 0}, ADAPTIVE, {"type": "disabled"}),
+        ({"reasoning": {"max_tokens": 0}}, ADAPTIVE, {"type": "disabled"}),
         ({"thinking_budget": 2000}, ADAPTIVE, budget(2000)),
         ({"thinking_budget": 2000}, BUDGET, budget(2000)),
         ({"reasoning": {}}, ADAPTIVE, None),
@@ -67,6 +71,17 @@ def test_an_effort_is_told_to_models_that_think_as_they_see_fit(effort: str, cap
         ({"thinking": {"type": "disabled"}, "reasoning_effort": "none"}, ADAPTIVE, {"type": "disabled"}),
         ({"enable_thinking": False}, NOTHING, {"type": "disabled"}),
         ({"enable_thinking": True}, ALWAYS, None),
+        ({"thinking": {"type": "enabled"}, "thinking_budget": 3000}, BUDGET, budget(3000)),
+        ({"thinking": {"type": "enabled"}, "reasoning": {"max_tokens": 3000}}, ADAPTIVE, budget(3000)),
+        ({"thinking": {"type": "enabled", "x": 1}, "reasoning_effort": "low"}, BUDGET, budget(2048) | {"x": 1}),
+        ({"thinking": {"type": "enabled"}, "reasoning_effort": "low"}, ADAPTIVE, {"type": "enabled"}),
+        ({"thinking": {"type": "enabled"}}, BUDGET, {"type": "enabled"}),
+        ({"thinking": {"type": "disabled"}, "thinking_budget": 0}, BUDGET, {"type": "disabled"}),
+        # The model always reasons.
+        ({"thinking": {"type": "disabled"}}, TIRELESS, {"type": "disabled"}),
+        ({"include_reasoning": False}, TIRELESS, ON | {"display": "omitted"}),
+        ({"reasoning": {"exclude": True}}, TIRELESS, ON | {"display": "omitted"}),
+        ({"enable_thinking": False}, OPUS_4_5, {"type": "disabled"}),
     ],
 )
 def test_a_way_to_ask_is_translated(body: Json, capabilities: Capabilities, thinking: Json | None) -> None:
@@ -81,6 +96,8 @@ def test_a_way_to_ask_is_translated(body: Json, capabilities: Capabilities, thin
         ({"thinking_budget": 2000, "reasoning_effort": "high"}, ADAPTIVE, "high"),
         ({"reasoning_effort": "high"}, ALWAYS, "high"),
         ({"reasoning_effort": "high"}, Capabilities(reasoning="effort"), "high"),
+        ({"reasoning_effort": "low"}, OPUS_4_5, "low"),
+        ({"thinking_budget": 2000, "reasoning_effort": "low"}, OPUS_4_5, "low"),
     ],
 )
 def test_an_effort_beside_other_wishes_is_told(body: Json, capabilities: Capabilities, effort: str) -> None:
@@ -109,6 +126,10 @@ def test_of_two_wishes_that_contradict_each_other_the_second_is_named(body: Json
     ("body", "param"),
     [
         ({"thinking_budget": 1023}, "thinking_budget"),
+        ({"thinking": {"type": "enabled"}, "thinking_budget": 5}, "thinking_budget"),
+        ({"thinking": {"type": "enabled"}, "thinking_budget": 2000, "max_tokens": 2000}, "max_tokens"),
+        ({"thinking": {"type": "adaptive"}, "thinking_budget": 3000}, "thinking_budget"),
+        ({"thinking": {"type": "between_tools"}, "reasoning": {"max_tokens": 3000}}, "reasoning.max_tokens"),
         ({"reasoning": {"max_tokens": 5}}, "reasoning.max_tokens"),
         ({"reasoning": {"max_tokens": -1}}, "reasoning.max_tokens"),
         ({"reasoning": {"max_tokens": True}}, "reasoning.max_tokens"),
@@ -149,6 +170,7 @@ def test_the_budget_fits_into_the_limit_of_the_answer(
     ("body", "capabilities", "param"),
     [
         ({"reasoning_effort": "minimal"}, ADAPTIVE, "reasoning_effort"),
+        ({"reasoning_effort": "minimal"}, Capabilities(reasoning_efforts=("none", "minimal")), "reasoning_effort"),
         ({"reasoning": {"effort": "xhigh"}}, Capabilities(reasoning_efforts=("none", "low")), "reasoning.effort"),
         ({"reasoning": {"effort": "low"}}, NOTHING, "reasoning.effort"),
         ({"thinking_budget": 2000}, NOTHING, "thinking_budget"),
@@ -156,6 +178,21 @@ def test_the_budget_fits_into_the_limit_of_the_answer(
         ({"include_reasoning": True}, NOTHING, "include_reasoning"),
         ({"include_reasoning": False}, ADAPTIVE, "include_reasoning"),
         ({"reasoning": {"summary": "auto"}}, ADAPTIVE, "reasoning.summary"),
+        ({"reasoning": {"é": 1}}, ADAPTIVE, "reasoning"),
+        ({"reasoning": {"a" * 65: 1}}, ADAPTIVE, "reasoning"),
+        # An effort beside a budget.
+        ({"thinking_budget": 2000, "reasoning_effort": "low"}, BUDGET, "reasoning_effort"),
+        ({"thinking": budget(2000), "reasoning": {"effort": "low"}}, BUDGET, "reasoning.effort"),
+        ({"thinking_budget": 2000, "reasoning": {"effort": "max"}}, OPUS_4_5, "reasoning.effort"),
+        # The model always reasons.
+        ({"enable_thinking": False}, TIRELESS, "enable_thinking"),
+        ({"reasoning": {"enabled": False}}, TIRELESS, "reasoning.enabled"),
+        ({"reasoning": {"effort": "none"}}, TIRELESS, "reasoning.effort"),
+        ({"reasoning_effort": "none"}, TIRELESS, "reasoning_effort"),
+        ({"reasoning": {"max_tokens": 0}}, TIRELESS, "reasoning.max_tokens"),
+        ({"thinking_budget": 0}, TIRELESS, "thinking_budget"),
+        ({"enable_thinking": False}, ALWAYS, "enable_thinking"),
+        ({"include_reasoning": False}, ALWAYS, "include_reasoning"),
     ],
 )
 def test_what_the_model_cannot_do_is_refused_by_name_or_dropped(
@@ -166,3 +203,9 @@ def test_what_the_model_cannot_do_is_refused_by_name_or_dropped(
     dropped, further = without(body, capabilities)
     assert dropped == [param]
     assert "output_config" not in further
+
+
+@pytest.mark.parametrize("effort", ["none", "low", "medium", "high"])
+def test_the_catalogue_lets_pass_what_a_model_with_budget_and_effort_takes(effort: str) -> None:
+    call = call_of({"reasoning_effort": effort}, OPUS_4_5)
+    assert within_abilities(call).request.reasoning_effort == effort

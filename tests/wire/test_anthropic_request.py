@@ -12,6 +12,7 @@ from service.catalogue import Capabilities
 from service.errors import Reason
 from service.providers.anthropic.request import KNOWN, encode_request
 from service.providers.omissions import PARLEYS_OWN
+from tests.support.dropped import unplaced
 from tests.wire.anthropic_json import Json
 from tests.wire.anthropic_support import (
     ADAPTIVE,
@@ -102,15 +103,34 @@ def test_what_the_provider_cannot_follow_is_refused_by_name_or_dropped(
     assert (error.reason, error.param) == (Reason.PARAMETER_UNSUPPORTED, param)
     assert f"`{param}`: the provider `acme` " in error.message
     dropped, further = without(body, capabilities)
-    assert dropped == [param]
+    assert dropped == [unplaced(param)]
     assert expected is None or further == expected
     assert expected is not None or param not in further
 
 
-@pytest.mark.parametrize("temperature", [1.0])
-def test_a_temperature_of_one_goes_with_thinking(temperature: float) -> None:
-    body = sent({"temperature": temperature, "top_p": 0.95, "reasoning_effort": "low"}, BUDGET)
+def test_a_temperature_of_one_goes_with_thinking() -> None:
+    body = sent({"temperature": 1.0, "top_p": 0.95, "reasoning_effort": "low"}, BUDGET)
     assert (body["temperature"], body["top_p"]) == (1, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("body", "capabilities"),
+    [
+        ({"reasoning_effort": "none"}, BUDGET),
+        ({"thinking": {"type": "disabled"}}, ADAPTIVE),
+        ({"enable_thinking": False}, Capabilities()),
+    ],
+)
+def test_sampling_is_free_where_thinking_is_turned_off(body: Json, capabilities: Capabilities) -> None:
+    told = sent({"temperature": 0.5, "top_p": 0.5, "top_k": 5, **body}, capabilities)
+    assert (told["temperature"], told["top_p"], told["top_k"]) == (0.5, 0.5, 5)
+    assert told["thinking"] == {"type": "disabled"}
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_whole_numbers_are_written_as_such(value: int) -> None:
+    encoded = encode_request(call_of({"temperature": value, "top_p": value}), stream=False).body
+    assert f'"temperature":{value},"top_p":{value}}}'.encode() in encoded
 
 
 WISHES: Json = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -263,6 +264,10 @@ CACHE: Json = {"cache_read_input_tokens": 100, "cache_creation_input_tokens": 30
                 "server_tool_use": {"web_search_requests": 2},
             },
         ),
+        (
+            {"server_tool_use": {"a": 1, "b": "x", "c": 1.5, "d": True, "e": -1, "f": 2**32, "g": {"h": 1}, "i": []}},
+            {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11, "server_tool_use": {"a": 1}},
+        ),
     ],
 )
 def test_usage_is_translated(usage: Json, expected: Json) -> None:
@@ -330,3 +335,11 @@ def test_steps_by_other_models_are_counted_since_the_totals_leave_them_out() -> 
 
     assert (told["prompt_tokens"], told["completion_tokens"]) == (5, 3)
     assert told["server_tool_use"] == {"advisor_message": 2, "compaction": 1}
+
+
+def test_the_time_does_not_grow_with_the_square_of_the_blocks() -> None:
+    body = json.dumps(answer_of([thinking("👍" * 300), text("👍" * 300)] * 10_000)).encode()
+    begun_s = time.process_time()
+    told = translate_message("acme", body, call_of({})).choices[0].message
+    assert len(told.content) == len(told.reasoning_content) == 3_000_000
+    assert time.process_time() - begun_s < 5

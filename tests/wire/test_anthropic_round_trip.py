@@ -72,8 +72,11 @@ def sent_back(message: Json) -> list[Json]:
 
 
 def can_be_sent(content: list[Json]) -> list[Json]:
-    """Empty texts can't: the API refuses them."""
-    return [each for each in content if each["type"] != "text" or each["text"]]
+    """Empty texts can't, nor white space where there is no other text: the API refuses them."""
+    keeps_blank = any(each["text"].strip() for each in content if each["type"] == "text")
+    return [
+        each for each in content if each["type"] != "text" or each["text"].strip() or (each["text"] and keeps_blank)
+    ]
 
 
 @given(contents())

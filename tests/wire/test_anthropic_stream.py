@@ -189,6 +189,14 @@ def test_a_plain_stream() -> None:
         ),
         (block_events(0, SEARCH, piece("")), [told({"block": SEARCH})]),
         (block_events(0, SEARCH, piece('{"query": "x')), []),  # cut by the token limit
+        # No result goes back without its call.
+        ([*block_events(0, SEARCH, piece('{"query": "x')), *block_events(1, FOUND)], []),
+        ([*block_events(0, SEARCH, {"type": "later_delta"}), *block_events(1, FOUND)], []),
+        (
+            [*block_events(0, SEARCH, piece("{")), *block_events(1, FOUND | {"tool_use_id": "srv_2"})],
+            [told({"block": FOUND | {"tool_use_id": "srv_2"}})],
+        ),
+        (block_events(0, FOUND | {"tool_use_id": [1]}), [told({"block": FOUND | {"tool_use_id": [1]}})]),
         # Order.
         (
             [*block_events(0, use("f")), *text_events(1, "a")],
@@ -230,6 +238,25 @@ def test_a_plain_stream() -> None:
                 },
             ],
         ),
+        (
+            block_events(
+                0,
+                {"type": "text", "text": "", "citations": [{"type": "char_location"}]},
+                {"type": "text_delta", "text": "a"},
+            ),
+            [
+                {"content": "a"},
+                {
+                    "annotations": [
+                        {
+                            "type": "file_citation",
+                            "file_citation": {"start_index": 0, "end_index": 1, "type": "char_location"},
+                        }
+                    ],
+                    **told({"text_length": 1, "block": {"citations": [{"type": "char_location"}]}}),
+                },
+            ],
+        ),
         # What is not known.
         (block_events(0, {"type": "later", "x": {"y": 1}}), [told({"block": {"type": "later", "x": {"y": 1}}})]),
         (block_events(0, {"type": "later"}, {"type": "later_delta", "text": {"x": 1}}), []),
@@ -252,7 +279,6 @@ def test_a_plain_stream() -> None:
             [{"reasoning_details": [detail(0, signature="s", text="")]}],
         ),
         ([{"type": "later", "index": "x", "delta": [], "message": 3}, *text_events(0, "a")], [{"content": "a"}]),
-        ([{"type": "content_block_delta", "index": 7, "delta": {"type": "text_delta", "text": "lost"}}], []),
         ([{"type": "content_block_stop", "index": 7}], []),
         ([started(id="msg_2"), *text_events(0, "a")], [{"content": "a"}]),
         # Pings within a block, and ends that were never said.
@@ -355,6 +381,41 @@ def test_without_counts_there_is_no_usage() -> None:
     assert "usage" not in chunks[-1]
 
 
+@pytest.mark.parametrize(
+    ("first", "later", "expected"),
+    [
+        (None, {"input_tokens": 5, "output_tokens": 3}, (5, 3)),
+        ({"input_tokens": 5, "output_tokens": 1}, None, (5, 1)),
+    ],
+)
+def test_counts_may_come_at_one_end_only(first: Json | None, later: Json | None, expected: tuple[int, int]) -> None:
+    events = [started() | {"message": {"usage": first}}, *text_events(0, "a"), *ended()]
+    events[-2]["usage"] = later
+    usage = chunks_of(events)[-1]["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == expected
+
+
+def test_a_sum_of_counts_that_is_out_of_range_is_malformed() -> None:
+    with pytest.raises(Malformed):
+        chunks_of([started({"input_tokens": 2**32 - 1}), *text_events(0, "a"), *ended(usage={"output_tokens": 5})])
+
+
+@pytest.mark.parametrize("is_before", [False, True])
+def test_a_second_end_of_the_answer_adds_to_the_first(is_before: bool) -> None:  # noqa: FBT001 - a parameter
+    further: Json = {
+        "type": "message_delta",
+        "delta": {"stop_reason": None, "container": {"id": "c"}},
+        "usage": {"output_tokens": 7},
+    }
+    end = ended("stop_sequence", {}, stop_sequence="END")[0]
+    ends = [further, end] if is_before else [end, further]
+    chunks = chunks_of([started(), *text_events(0, "a"), *ends, ended()[1]])
+    assert chunks[-3]["choices"][0]["delta"] == told({"container": {"id": "c"}})
+    last = chunks[-2]["choices"][0]
+    assert (last["finish_reason"], last["stop_sequence"]) == ("stop", "END")
+    assert chunks[-1]["usage"]["completion_tokens"] == 7
+
+
 WHOLE = [
     started(START),
     PING,
@@ -431,6 +492,22 @@ def test_a_failure_whose_event_has_no_name_is_raised() -> None:
     data = json.dumps({"type": "error", "error": {"type": "overloaded_error"}}).encode()
     with pytest.raises(Unavailable):
         translator.translate(SseEvent("message", data))
+
+
+@pytest.mark.parametrize("data", [b'{"error": {"type": "overloaded_error"}}', b'{"type": "ping"}', b"", b"x"])
+def test_a_failure_that_only_the_event_names_is_raised(data: bytes) -> None:
+    translator = StreamTranslator("acme", call_of({}))
+    with pytest.raises(UpstreamError) as caught:
+        translator.translate(SseEvent("error", data))
+    assert type(caught.value) is (Unavailable if b"overloaded" in data else Interrupted)
+
+
+@pytest.mark.parametrize("before", [[], text_events(1, "a"), text_events(0, "a")])
+def test_a_piece_of_a_block_that_is_not_open_is_malformed(before: list[Json]) -> None:
+    with pytest.raises(Malformed) as caught:
+        chunks_of([started(), *before, text_events(0, CANARY)[1], *ended()])
+    assert caught.value.metadata == {"provider": "acme"}
+    assert CANARY not in caught.value.message
 
 
 @pytest.mark.parametrize(

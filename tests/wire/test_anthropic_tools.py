@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.catalogue import Capabilities
-from service.errors import Reason
+from service.errors import Malformed, Reason
 from tests.wire.anthropic_json import Json
 from tests.wire.anthropic_support import (
     BUDGET,
@@ -55,6 +55,10 @@ def encoded(name: str) -> Json:
             function("f", description="", parameters=PARAMETERS),
             {"name": "f", "description": "", "input_schema": PARAMETERS},
         ),
+        (
+            function("f", parameters={"properties": {"z": {}}}),
+            {"name": "f", "input_schema": {"type": "object", "properties": {"z": {}}}},
+        ),
         (function("f", strict=True), encoded("f") | {"strict": True}),
         (
             function("f") | {"cache_control": {"type": "ephemeral", "ttl": "1h"}},
@@ -94,7 +98,8 @@ def test_a_choice_is_translated(tool_choice: Json | str, tools: list[Json], expe
 
 
 def test_what_is_not_allowed_is_not_offered() -> None:
-    body = sent_further({"tools": [F, G, P], "tool_choice": allowed("required", "f", "g")})
+    nameless = {"type": "provider", "provider": {"type": "later", "name": {"x": 1}}}
+    body = sent_further({"tools": [F, G, P, nameless], "tool_choice": allowed("required", "f", "g")})
     assert body == {"tools": BOTH, "tool_choice": {"type": "any"}}
 
 
@@ -128,10 +133,44 @@ def test_no_model_has_to_call_a_tool_that_is_given_a_budget_to_think(tool_choice
     assert sent_further(body, Capabilities(reasoning="adaptive"))["tool_choice"]["type"] in {"any", "tool"}
 
 
-def test_free_text_tools_are_refused_or_dropped() -> None:
-    body = {"tools": [F, {"type": "custom", "custom": {"name": "c"}}]}
+@pytest.mark.parametrize("choice", ["none", "auto"])
+def test_what_forces_no_call_stays_beside_a_budget_to_think(choice: str) -> None:
+    assert sent_further({"tools": [F], "tool_choice": choice, "reasoning_effort": "low"}, BUDGET)["tool_choice"] == {
+        "type": choice
+    }
+
+
+FREE: Json = {"type": "custom", "custom": {"name": "c"}}
+
+
+@pytest.mark.parametrize("tool", [FREE, {"custom": {"name": "c"}}])
+def test_free_text_tools_are_refused_or_dropped(tool: Json) -> None:
+    body = {"tools": [F, tool]}
     assert refused(body).param == "tools[1].custom"
-    assert without(body) == (["tools[1].custom"], {"tools": [encoded("f")]})
+    assert without(body) == (["tools[].custom"], {"tools": [encoded("f")]})
+
+
+ONLY_FREE: Json = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [FREE]}}
+
+
+@pytest.mark.parametrize("tool_choice", [FREE, ONLY_FREE])
+def test_a_choice_of_a_tool_that_is_dropped_is_dropped_with_it(tool_choice: Json) -> None:
+    dropped, further = without({"tools": [F, FREE], "tool_choice": tool_choice})
+    assert dropped == ["tools[].custom", "tool_choice"]
+    assert further == {"tools": [encoded("f")], "tool_choice": {"type": "auto"}}
+
+
+def test_a_choice_where_all_tools_are_dropped_is_dropped_with_them() -> None:
+    assert without({"tools": [FREE], "tool_choice": "required"}) == (["tools[].custom", "tool_choice"], {})
+
+
+def test_of_the_allowed_tools_those_that_are_there_remain() -> None:
+    allowed_tools = {"mode": "required", "tools": [named("g"), FREE]}
+    dropped, further = without(
+        {"tools": [F, G, FREE], "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed_tools}}
+    )
+    assert dropped == ["tools[].custom"]
+    assert further["tool_choice"] == {"type": "tool", "name": "g"}
 
 
 @pytest.mark.parametrize(
@@ -155,6 +194,7 @@ def test_a_search_of_the_web_is_a_tool_of_the_providers(options: Json, expected:
     [
         ({"search_context_size": "high"}, "web_search_options.search_context_size"),
         ({"filters": {"x": 1}}, "web_search_options"),
+        ({"depth": "medium"}, "web_search_options"),
     ],
 )
 def test_other_options_of_a_search_are_refused_or_dropped(options: Json, param: str) -> None:
@@ -168,17 +208,41 @@ CITY: Json = {
         "json_schema": {"name": "city", "description": "A city.", "schema": PARAMETERS},
     }
 }
+CITY_ALONE: Json = {"type": "tool", "name": "json_schema_city", "disable_parallel_tool_use": True}
 CITY_TOOL: Json = {"name": "json_schema_city", "description": "A city.", "input_schema": PARAMETERS}
 
 
 def test_for_a_model_that_holds_to_no_schema_a_tool_stands_for_the_answer() -> None:
-    expected = {"tools": [CITY_TOOL], "tool_choice": {"type": "tool", "name": "json_schema_city"}}
-    assert sent_further(CITY, NO_SCHEMA) == expected
+    assert sent_further(CITY, NO_SCHEMA) == {"tools": [CITY_TOOL], "tool_choice": CITY_ALONE}
 
 
-def test_beside_other_tools_one_of_them_has_to_be_called() -> None:
-    body = sent_further(CITY | {"tools": [F]}, NO_SCHEMA)
-    assert body == {"tools": [encoded("f"), CITY_TOOL], "tool_choice": {"type": "any"}}
+@pytest.mark.parametrize("response_format", [{}, {"response_format": {"type": "text"}}])
+def test_without_a_schema_no_tool_stands_for_the_answer(response_format: Json) -> None:
+    assert sent_further({"tools": [F], **response_format}, NO_SCHEMA) == {"tools": [encoded("f")]}
+
+
+def test_the_schema_of_an_answer_has_a_type_at_its_top() -> None:
+    body = {"response_format": {"type": "json_schema", "json_schema": {"name": "city", "schema": {"properties": {}}}}}
+    (tool,) = sent_further(body, NO_SCHEMA)["tools"]
+    assert tool["input_schema"] == {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "tools", "tool_choice"),
+    [
+        ({}, [*BOTH, CITY_TOOL], {"type": "any"}),
+        ({"tool_choice": "auto"}, [*BOTH, CITY_TOOL], {"type": "any"}),
+        ({"parallel_tool_calls": False}, [*BOTH, CITY_TOOL], {"type": "any", "disable_parallel_tool_use": True}),
+        ({"tool_choice": "none"}, [*BOTH, CITY_TOOL], CITY_ALONE),
+        ({"tool_choice": allowed("auto", "g")}, [encoded("g"), CITY_TOOL], {"type": "any"}),
+        # Who has to call a tool writes no text, so that it has no format.
+        ({"tool_choice": "required"}, BOTH, {"type": "any"}),
+        ({"tool_choice": named("g")}, BOTH, {"type": "tool", "name": "g"}),
+        ({"tool_choice": allowed("required", "f", "g")}, BOTH, {"type": "any"}),
+    ],
+)
+def test_beside_a_schema_a_choice_stays_what_it_is(fields: Json, tools: list[Json], tool_choice: Json) -> None:
+    assert sent_further(CITY | {"tools": [F, G], **fields}, NO_SCHEMA) == {"tools": tools, "tool_choice": tool_choice}
 
 
 def test_beside_a_budget_to_think_no_tool_can_stand_for_the_answer() -> None:
@@ -187,6 +251,18 @@ def test_beside_a_budget_to_think_no_tool_can_stand_for_the_answer() -> None:
     assert refused(body, capabilities).param == "response_format"
     dropped, further = without(body, capabilities)
     assert (dropped, further["tools"]) == (["response_format"], [encoded("f")])
+
+
+@pytest.mark.parametrize(
+    ("tool_choice", "dropped", "told"),
+    [("none", ["response_format"], "none"), ("required", ["tool_choice", "response_format"], "auto")],
+)
+def test_beside_a_budget_to_think_a_choice_is_kept_or_named(tool_choice: str, dropped: list[str], told: str) -> None:
+    capabilities = Capabilities(structured_output=False, reasoning="budget")
+    body = CITY | {"tools": [F], "tool_choice": tool_choice, "reasoning_effort": "low"}
+    assert refused(body, capabilities).param == dropped[0]
+    left_out, further = without(body, capabilities)
+    assert (left_out, further["tools"], further["tool_choice"]) == (dropped, [encoded("f")], {"type": told})
 
 
 def test_the_name_of_the_tool_that_stands_for_the_answer_is_taken() -> None:
@@ -222,6 +298,15 @@ def test_a_call_of_another_tool_is_a_call() -> None:
     both = answer_of([ANSWER, CALL], "tool_use")
     assert choice(both, call)["finish_reason"] == "tool_calls"
     assert merged(chunks_of(events_of_answer(both), call)) == translated(both, call)
+
+
+def test_two_answers_are_malformed() -> None:
+    call = call_of(CITY, NO_SCHEMA)
+    twice = answer_of([ANSWER, ANSWER | {"id": "t2"}], "tool_use")
+    with pytest.raises(Malformed, match="twice"):
+        choice(twice, call)
+    with pytest.raises(Malformed, match="twice"):
+        chunks_of(events_of_answer(twice), call)
 
 
 def test_a_tool_of_that_name_is_a_tool_where_no_schema_is_asked_for() -> None:

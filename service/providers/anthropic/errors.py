@@ -34,6 +34,8 @@ _STATUS_OF_TYPE: Final = {
 
 _TOO_LONG: Final = ("prompt is too long", "exceed context limit", "exceeds the context window")
 _NO_CREDIT: Final = ("credit balance is too low", "specified api usage limits")
+_NOT_FOUND: Final = ("", "not found", "not_found")
+"""Texts that don't say what is missing."""
 _FILTERED: Final = ("content filtering policy",)
 
 _PARAM: Final = re.compile(r"[\"`]?([a-z_]{1,32})(\.[a-z_]{1,32})?[a-z0-9_.]*[\"`]?:? ")
@@ -96,7 +98,7 @@ def _classify(status: int, error: wire.Error, metadata: dict[str, str], wait_s: 
         if any(mark in text for mark in _FILTERED):
             message = "The provider's safety system refused to answer."
             return Rejected(Reason.CONTENT_FILTERED, message, metadata=metadata)
-    if status == 404 and text and not text.startswith("model"):  # noqa: PLR2004 - Not Found
+    if status == 404 and text.strip(" .") not in _NOT_FOUND and not text.startswith("model"):  # noqa: PLR2004 - Not Found
         # Not the model is missing, but a file or a container that the request names.
         message = "The provider does not know something that the request refers to, such as a file (HTTP 404)."
         return Rejected(Reason.UPSTREAM_REJECTED, message, metadata=metadata)

@@ -52,4 +52,4 @@ def finish_of(provider: str, end: wire.MessageEnd | wire.Message, *, is_schema_a
         message = "The provider's answer has no stop reason, or none that is a name."
         raise Malformed(message, metadata={"provider": provider})
     reason = "stop" if native == "tool_use" and is_schema_answer else _REASONS.get(native, native)
-    return Finish(reason, native if native != reason else None, end.stop_sequence or None, end.stop_details or None)
+    return Finish(reason, native if native != reason else None, end.stop_sequence or None, end.stop_details)

@@ -1,16 +1,13 @@
 """From an assistant message of the conversation to the blocks that it once was. Pure.
 
-Reasoning is sent back from `reasoning_details`, whose blocks the provider has signed. Mere text of
-reasoning (`reasoning_content`, `reasoning`, entries without a signature) can't be sent: the API takes
-no block that is not its own. It is left out, as are entries of other providers.
-
-Source: https://platform.claude.com/docs/en/build-with-claude/extended-thinking (2026-11-22).
+Reasoning is sent back as `reasoning_history` tells.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -19,8 +16,10 @@ from service._gen.parley.v1.message_pb2 import Message
 from service._gen.parley.v1.tool_pb2 import ToolCall
 from service.errors import invalid
 from service.json_values import Json
-from service.providers.anthropic.order import FORMAT, REASONING_FORMAT
+from service.providers.anthropic.order import FORMAT
 from service.providers.anthropic.parts import Block, PartEncoder
+from service.providers.anthropic.reasoning_history import reasoning_blocks
+from service.providers.anthropic.tool_ids import tool_use_id
 from service.providers.content import object_at
 from service.providers.omissions import Omissions
 
@@ -39,9 +38,9 @@ def assistant_blocks(path: str, message: Message, omissions: Omissions) -> list[
     for field in ("function_call", "audio"):
         if message.HasField(field):
             omissions.refuse(f"{path}.{field}", "has no such thing in an assistant message")
-    reasoning = _reasoning_blocks(path, message)
+    reasoning = reasoning_blocks(path, message)
     texts = PartEncoder(path, omissions).texts(message)
-    if message.refusal:
+    if message.refusal and (texts or not message.refusal.isspace()):  # as in `PartEncoder.blocks`
         texts.append({"type": "text", "text": message.refusal})
     calls: dict[str, Block] = {}
     for index, call in enumerate(message.tool_calls):
@@ -60,19 +59,27 @@ class _Left:
 
     def __init__(self, reasoning: dict[int, list[Block]], texts: list[Block], calls: dict[str, Block]) -> None:
         self.reasoning = reasoning
-        self.text = "".join(block["text"] for block in texts)
         self.calls = calls
-        marks = [block["cache_control"] for block in texts if "cache_control" in block]
-        self.cache_control = marks[-1] if marks else None
+        self._text = "".join(block["text"] for block in texts)
+        self._begin = 0
+        """Where the text goes on that is not yet put into a block."""
+        ends = accumulate(len(block["text"]) for block in texts)
+        self._marks = deque(
+            (end, block["cache_control"]) for end, block in zip(ends, texts, strict=True) if "cache_control" in block
+        )
+        """The marks for the cache, each with the end of the text that it is for."""
 
     def text_block(self, length: int | None, attached: dict[str, Json]) -> Iterator[Block]:
-        """The next so many characters, or all that are left."""
-        text, self.text = (self.text, "") if length is None else (self.text[:length], self.text[length:])
+        """The next so many characters, or all that are left, with the mark of what ends within."""
+        whole = len(self._text)
+        end = whole if length is None else min(self._begin + length, whole)
+        text = self._text[self._begin : end]
+        self._begin = end
         if not text:
             return
         block = {**attached, "type": "text", "text": text}
-        if self.cache_control is not None and not self.text:
-            block["cache_control"] = self.cache_control
+        while self._marks and self._marks[0][0] <= end:
+            _, block["cache_control"] = self._marks.popleft()
         yield block
 
 
@@ -116,46 +123,12 @@ def _order(path: str, message: Message) -> list[tuple[int, dict[str, Json]]]:
     return entries
 
 
-def _reasoning_blocks(path: str, message: Message) -> dict[int, list[Block]]:
-    """The blocks by index, in its order: entries of one index and one type are the pieces of one block."""
-    blocks: dict[tuple[int, str], Block] = {}
-    for number, item in enumerate(message.reasoning_details):
-        place = f"{path}.reasoning_details[{number}]"
-        entry = object_at(place, item)
-        index, kind = entry.get("index", len(blocks)), entry.get("type")
-        if entry.get("format") != REASONING_FORMAT:
-            continue
-        if not isinstance(index, int):
-            raise invalid(f"{place}.index", "a whole number")
-        if kind == "reasoning.encrypted":
-            block = blocks.setdefault((index, kind), {"type": "redacted_thinking", "data": ""})
-            block["data"] += _string(place, entry, "data")
-        elif kind == "reasoning.text":
-            block = blocks.setdefault((index, kind), {"type": "thinking", "thinking": "", "signature": ""})
-            block["thinking"] += _string(place, entry, "text")
-            block["signature"] = _string(place, entry, "signature") or block["signature"]
-    by_index: dict[int, list[Block]] = {}
-    for (index, _), block in sorted(blocks.items(), key=lambda item: item[0][0]):
-        if block["type"] == "redacted_thinking" or block["signature"]:
-            by_index.setdefault(index, []).append(block)
-    return by_index
-
-
-def _string(place: str, entry: dict[str, Json], name: str) -> str:
-    value = entry.get(name)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise invalid(f"{place}.{name}", "a string")
-    return value
-
-
 def _tool_use(path: str, call: ToolCall, omissions: Omissions) -> Block:
     if call.type == "custom" or (not call.type and call.HasField("custom")):
         omissions.refuse(f"{path}.custom", "has no free-text tools")
     block: Block = {
         "type": "tool_use",
-        "id": call.id,
+        "id": tool_use_id(call.id),
         "name": call.function.name,
         "input": _input(f"{path}.function.arguments", call.function.arguments),
     }

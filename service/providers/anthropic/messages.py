@@ -3,8 +3,8 @@
 - System and developer messages before any other are the top-level `system`. Those further down stay
   where they are if the model is known to take them there (`mid_system`), but joined into one, behind the
   user turn that they stand in or before: the API takes them nowhere else (but behind a tool that it has
-  run itself). For other models they are joined to the top-level `system`: their text is kept, their place
-  is not.
+  run itself). For other models, and where no user turn comes any more, they are joined to the top-level
+  `system`: their text is kept, their place is not.
   Source: https://platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages
   (2026-11-22), and recording anthropic/test_inline_system_prompt_cache_prefix_is_reused.
 - Messages of one side that follow each other become one turn, and in a user turn the results of tools
@@ -16,17 +16,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from service._gen.parley.v1.message_pb2 import Message
 from service.errors import invalid
 from service.providers.anthropic.history import assistant_blocks
 from service.providers.anthropic.parts import Block, PartEncoder
+from service.providers.anthropic.tool_ids import tool_use_id
 from service.providers.content import object_at
 from service.providers.omissions import Omissions
 from service.providers.provider import ProviderCall
 
 System = str | list[Block]
+
+_NOT_MARKED: Final = ("thinking", "redacted_thinking")
 
 
 def encode_messages(call: ProviderCall) -> tuple[System | None, list[dict[str, Any]]]:
@@ -61,13 +64,15 @@ class _Conversation:
             self._omissions.omit(f"{path}.name", "knows no names of participants")
         match message.role:
             case "system" | "developer":
-                blocks = _cached(path, message, encoder.texts(message))
+                blocks = self._marked(path, message, encoder.texts(message))
                 (self._waiting if self._turns and self._mid_system else self._system).extend(blocks)
             case "user":
-                self._append("user", _cached(path, message, encoder.blocks(message)))
+                self._append("user", self._marked(path, message, encoder.blocks(message)))
             case "assistant":
-                self._end_user_turn()
-                self._append("assistant", _cached(path, message, assistant_blocks(path, message, self._omissions)))
+                blocks = self._marked(path, message, assistant_blocks(path, message, self._omissions))
+                if blocks:
+                    self._end_user_turn()
+                self._append("assistant", blocks)
             case "tool":
                 self._add_result(path, message, encoder)
             case _:
@@ -80,7 +85,10 @@ class _Conversation:
         return self._system or None
 
     def turns(self) -> list[dict[str, Any]]:
+        """The turns of the whole conversation, which changes `system`, too."""
         self._end_user_turn()
+        self._system += self._waiting  # no user turn comes any more for them to stand behind
+        self._waiting = []
         return self._turns
 
     def _append(self, role: str, blocks: list[Block]) -> None:
@@ -92,26 +100,35 @@ class _Conversation:
         self._turns[-1]["content"].extend(blocks)
 
     def _add_result(self, path: str, message: Message, encoder: PartEncoder) -> None:
-        result: Block = {"type": "tool_result", "tool_use_id": message.tool_call_id}
+        result: Block = {"type": "tool_result", "tool_use_id": tool_use_id(message.tool_call_id)}
         blocks = encoder.blocks(message)
         if blocks:
             is_string = message.content.WhichOneof("kind") == "string_value"
             result["content"] = blocks[0]["text"] if is_string else blocks
         if message.HasField("is_error"):
             result["is_error"] = message.is_error
-        self._append("user", _cached(path, message, [result]))
+        self._append("user", self._marked(path, message, [result]))
         content = self._turns[-1]["content"]
         content.insert(self._result_count, content.pop())
         self._result_count += 1
 
     def _end_user_turn(self) -> None:
-        if self._waiting:
+        if self._waiting and self._turns[-1]["role"] == "user":
             self._turns.append({"role": "system", "content": self._waiting})
             self._waiting = []
 
+    def _marked(self, path: str, message: Message, blocks: list[Block]) -> list[Block]:
+        """The blocks, the last of them that can be marked for the cache marked as the message is.
 
-def _cached(path: str, message: Message, blocks: list[Block]) -> list[Block]:
-    """The blocks, the last of them marked as the message is."""
-    if blocks and message.HasField("cache_control"):
-        blocks[-1]["cache_control"] = object_at(f"{path}.cache_control", message.cache_control)
-    return blocks
+        Source: https://platform.claude.com/docs/en/build-with-claude/prompt-caching#what-can-be-cached
+        (2026-11-22), by which reasoning can't.
+        """
+        if not message.HasField("cache_control"):
+            return blocks
+        place = f"{path}.cache_control"
+        last = next((block for block in reversed(blocks) if block.get("type") not in _NOT_MARKED), None)
+        if last is None:
+            self._omissions.omit(place, "marks for its cache neither reasoning nor what says nothing")
+        else:
+            last["cache_control"] = object_at(place, message.cache_control)
+        return blocks

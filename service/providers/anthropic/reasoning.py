@@ -1,10 +1,11 @@
 """How the Messages API is told to think, from all the ways in which the contract lets a caller ask. Pure.
 
 Models with `reasoning: budget` are given a number of tokens, all others `{"type": "adaptive"}` with an
-effort beside it. That includes models that are not known: they are newer than this code as a rule.
+effort beside it. That includes models that are not known: they are newer than this code as a rule. A model
+with a budget is told the effort, too, if it is known to take efforts (Claude Opus 4.5).
 
-Whether a model can be told not to think, or takes a budget besides, is left to the API where the catalogue
-does not say.
+Whether a model can be told not to think is left to the API where the catalogue does not say, as is whether
+it takes a budget besides.
 
 Source: https://platform.claude.com/docs/en/build-with-claude/extended-thinking, …/thinking-troubleshooting
 and …/effort (2026-11-22, by anthropic-sdk-python 2.12).
@@ -12,9 +13,11 @@ and …/effort (2026-11-22, by anthropic-sdk-python 2.12).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from service.catalogue import Capabilities
 from service.errors import invalid
 from service.json_values import Json
 from service.providers.content import object_at
@@ -28,12 +31,14 @@ ANSWER_TOKENS: Final = 4096
 A number that every model takes. Thinking comes on top of it."""
 
 BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 65_536}
-"""Tokens by effort, for models that are given a budget; never more than four fifths of the answer's limit, so
-that there is room for the answer. The numbers are Parley's own: the API has no efforts for these models."""
+"""Tokens by effort, for models that are given a budget; but no more than four fifths of the answer's limit, so
+that there is room for the answer, and no less than `LEAST_BUDGET`. The numbers are Parley's own."""
 
 _EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 _NOT_THINKING: Final = ("budget", "none")
 """Models that don't think unless they are told to."""
+_MEMBER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+"""Names that can be repeated in an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +74,29 @@ def encode_reasoning(call: ProviderCall) -> Reasoning:
     if thinking is None:
         return Reasoning(None, _effort(call, wishes), max_tokens)
     budget = thinking.get("budget_tokens")
-    if budget is None and thinking.get("type") == "enabled" and not call.request.HasField("thinking"):
+    if budget is None and _takes_chosen_budget(call, wishes, thinking):
         budget = BUDGETS[wishes.get("effort") or "medium"]
         if is_known:
             budget = min(budget, max(LEAST_BUDGET, max_tokens * 4 // 5))
         thinking["budget_tokens"] = budget
-        wishes.drop("effort")
+        if call.capabilities.reasoning_efforts is None:
+            wishes.drop("effort")
     if isinstance(budget, int) and budget >= max_tokens:
         if not is_known:
             max_tokens = budget + ANSWER_TOKENS
-        elif not call.request.HasField("thinking"):
+        elif wishes.param("budget") != "thinking":  # that one is the API's to look at
             if not given and wishes.get("budget"):
                 raise invalid(wishes.param("budget"), f"less than {max_tokens}, the model's limit of an answer")
             name = "max_completion_tokens" if call.request.max_completion_tokens else "max_tokens"
             raise invalid(name, f"more than the {budget} tokens that are there to think")
     return Reasoning(thinking, _effort(call, wishes), max_tokens)
+
+
+def _takes_chosen_budget(call: ProviderCall, wishes: _Wishes, thinking: dict[str, Any]) -> bool:
+    """Whether a budget has to be chosen; for the caller's own `thinking` only where an effort is given to go by."""
+    is_own = call.request.HasField("thinking")
+    has_effort = call.capabilities.reasoning == "budget" and wishes.get("effort") is not None
+    return bool(thinking.get("type") == "enabled") and (has_effort or not is_own)
 
 
 class _Wishes:
@@ -106,7 +119,8 @@ class _Wishes:
         return self._wishes.get(about, (None, ""))[0]
 
     def param(self, about: str) -> str:
-        return self._wishes[about][1]
+        """The parameter that asked; empty where none did."""
+        return self._wishes.get(about, (None, ""))[1]
 
     def drop(self, about: str) -> None:
         self._wishes.pop(about, None)
@@ -170,7 +184,7 @@ def _wish_as_openrouter(wishes: _Wishes, name: str, value: Json, omissions: Omis
             raise invalid(param, "an effort, a number of tokens, or true or false, as its name says")
         case _:
             omissions.omit(
-                param if name.isidentifier() else "reasoning",
+                param if _MEMBER.fullmatch(name) else "reasoning",
                 "knows of `effort`, `max_tokens`, `enabled` and `exclude` alone",
             )
 
@@ -181,17 +195,19 @@ def _display(*, is_shown: bool) -> str:
 
 def _thinking(call: ProviderCall, wishes: _Wishes) -> dict[str, Any] | None:
     """The body's `thinking`, but for a budget that has to be chosen."""
-    display = wishes.get("display")
     if call.request.HasField("thinking"):
-        thinking = object_at("thinking", call.request.thinking)
-        return {**thinking, "display": display} if display and wishes.get("on") else thinking
+        return _as_given(call, wishes)
+    always_reasons = _always_reasons(call.capabilities)
     if wishes.get("on") is False:
-        return {"type": "disabled"}
-    kind = call.capabilities.reasoning
+        if not always_reasons:
+            return {"type": "disabled"}
+        call.omissions.omit(wishes.param("on"), f"has a model `{call.model}` that always reasons")
+        wishes.drop("on")
+    display, kind = wishes.get("display"), call.capabilities.reasoning
     if wishes.get("on") is None:
         if display is None or (display == "omitted" and kind in _NOT_THINKING):
             return None
-        if display == "omitted":
+        if display == "omitted" and not (always_reasons and kind == "adaptive"):
             call.omissions.omit(wishes.param("display"), "hides only reasoning that is asked for")
             return None
     if kind == "none":
@@ -202,13 +218,35 @@ def _thinking(call: ProviderCall, wishes: _Wishes) -> dict[str, Any] | None:
     return _switched_on(call, wishes)
 
 
+def _as_given(call: ProviderCall, wishes: _Wishes) -> dict[str, Any]:
+    """The provider's own parameter, with what others say besides."""
+    thinking: dict[str, Any] = object_at("thinking", call.request.thinking)
+    if wishes.param("budget") not in {"", "thinking"}:
+        if thinking.get("type") != "enabled":
+            raise invalid(wishes.param("budget"), 'left out where `thinking` is of another type than "enabled"')
+        thinking["budget_tokens"] = _checked_budget(wishes)
+    display = wishes.get("display")
+    return {**thinking, "display": display} if display and wishes.get("on") else thinking
+
+
+def _always_reasons(capabilities: Capabilities) -> bool:
+    """Whether the model is known to take no word that has it not reason."""
+    efforts = capabilities.reasoning_efforts
+    return capabilities.reasoning == "always" or (efforts is not None and "none" not in efforts)
+
+
+def _checked_budget(wishes: _Wishes) -> int:
+    budget: int = wishes.get("budget")
+    if budget < LEAST_BUDGET:
+        raise invalid(wishes.param("budget"), f"0, or at least {LEAST_BUDGET}")
+    return budget
+
+
 def _switched_on(call: ProviderCall, wishes: _Wishes) -> dict[str, Any] | None:
-    budget, display = wishes.get("budget"), wishes.get("display")
+    display = wishes.get("display")
     shown = {"display": display} if display else {}
-    if budget is not None:
-        if budget < LEAST_BUDGET:
-            raise invalid(wishes.param("budget"), f"0, or at least {LEAST_BUDGET}")
-        return {"type": "enabled", "budget_tokens": budget, **shown}
+    if wishes.get("budget") is not None:
+        return {"type": "enabled", "budget_tokens": _checked_budget(wishes), **shown}
     match call.capabilities.reasoning:
         case "budget":
             return {"type": "enabled", **shown}
@@ -222,6 +260,9 @@ def _effort(call: ProviderCall, wishes: _Wishes) -> str | None:
     """The body's `output_config.effort`."""
     effort: str | None = wishes.get("effort")
     if effort is None:
+        return None
+    if call.capabilities.reasoning == "budget" and call.capabilities.reasoning_efforts is None:
+        call.omissions.omit(wishes.param("effort"), f"has a model `{call.model}` that takes no effort beside a budget")
         return None
     known = call.capabilities.reasoning_efforts or _EFFORTS
     if effort not in _EFFORTS or effort not in known:

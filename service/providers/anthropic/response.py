@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from service._gen.parley.v1 import chat_completion_pb2 as pb
 from service._gen.parley.v1 import tool_pb2
 from service._gen.parley.v1.json_pb2 import JsonObject
@@ -67,8 +69,10 @@ class _MessageBuilder:
         self._answer_tool = answer_tool
         self._has_schema_answer = False
         self._order = Order()
-        self._text = ""
-        self._reasoning = ""
+        self._texts: list[str] = []
+        self._text_length = 0
+        """In characters, of all blocks."""
+        self._reasoning: list[str] = []
         self._reasoning_count = 0
         self._message = pb.AssistantMessage(role="assistant")
 
@@ -93,20 +97,21 @@ class _MessageBuilder:
     def message(self, container: dict[str, Any] | None) -> pb.AssistantMessage:
         if container:
             self._tell([container_entry(container)])
-        if self._text:
-            self._message.content = self._text
-        if self._reasoning:
-            self._message.reasoning_content = self._reasoning
+        if text := "".join(self._texts):
+            self._message.content = text
+        if reasoning := "".join(self._reasoning):
+            self._message.reasoning_content = reasoning
         return self._message
 
     def _add_text(self, text: str, citations: list[dict[str, Any]]) -> None:
-        start = len(self._text)
-        self._text += text
-        self._message.annotations.extend(annotations_of(citations, start, len(self._text)))
+        start = self._text_length
+        self._texts.append(text)
+        self._text_length += len(text)
+        self._message.annotations.extend(annotations_of(citations, start, self._text_length))
         self._tell(self._order.add_text(len(text), citations))
 
     def _add_thinking(self, block: wire.Thinking) -> None:
-        self._reasoning += block.thinking
+        self._reasoning.append(block.thinking)
         detail = text_detail(self._reasoning_count, block.thinking)
         if block.signature:
             detail["signature"] = block.signature
@@ -120,6 +125,8 @@ class _MessageBuilder:
     def _add_call(self, block: wire.ToolUse) -> None:
         arguments = bytes(block.input).decode()
         if block.name == self._answer_tool:
+            if self._has_schema_answer:
+                raise second_answer()
             self._has_schema_answer = True
             self._add_text(arguments, [])
             return
@@ -135,6 +142,11 @@ class _MessageBuilder:
 
     def _tell(self, entries: list[Entry]) -> None:
         self._message.provider_content.extend(json_object(entry) for entry in entries)
+
+
+def second_answer() -> msgspec.ValidationError:
+    """The error of a second call of the tool that stands for `response_format`: two objects are no JSON text."""
+    return msgspec.ValidationError("it answers twice in the form of the schema")
 
 
 def text_detail(index: int, text: str) -> Entry:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from google.protobuf.struct_pb2 import NULL_VALUE, Value
 
 from service._gen.parley.v1 import chat_completion_pb2 as pb
-from service.errors import Interrupted
+from service.errors import Interrupted, Malformed
 from service.json_values import json_object
 from service.providers.anthropic import wire
 from service.providers.anthropic.errors import error_within_answer
@@ -70,7 +70,8 @@ class StreamTranslator:
             raise Interrupted(
                 "The provider's stream ended before the answer was complete.", metadata={"provider": self._provider}
             )
-        usage = usage_of(self._usage)
+        with malformed_if_unreadable(self._provider):
+            usage = usage_of(self._usage)
         if usage is None:
             return []
         chunk = self._chunk()
@@ -82,8 +83,10 @@ class StreamTranslator:
         match wire.decode_kind(data).type or event.event:
             case "content_block_delta":
                 delta = wire.decode_block_delta(data)
-                block = self._open.get(delta.index)
-                return self._answered(block.go_on(delta.delta)) if block else []
+                if (block := self._open.get(delta.index)) is None:
+                    message = "The provider's stream goes on with a block that is not open."
+                    raise Malformed(message, metadata={"provider": self._provider})
+                return self._answered(block.go_on(delta.delta))
             case "content_block_start":
                 start = wire.decode_block_start(data)
                 chunks = self._close(start.index)  # of an earlier block, if that was never said to end
@@ -118,9 +121,10 @@ class StreamTranslator:
     def _note_end(self, event: wire.MessageDelta) -> list[pb.ChatCompletionChunk]:
         self._usage = updated(self._usage, event.usage)
         self._service_tier = service_tier_of(self._usage)
-        event.delta.container = event.delta.container or self._end.container
-        if event.delta.stop_reason is not None or self._end.stop_reason is None:
+        container = event.delta.container or self._end.container
+        if event.delta.stop_reason is not None:
             self._end = event.delta
+        self._end.container = container
         return []
 
     def _stop(self) -> list[pb.ChatCompletionChunk]:

@@ -15,7 +15,13 @@ from service._gen.parley.v1 import tool_pb2
 from service.json_values import json_object
 from service.providers.anthropic import wire
 from service.providers.anthropic.order import REASONING_FORMAT, Entry, Order
-from service.providers.anthropic.response import annotations_of, encrypted_detail, extra_content_of, text_detail
+from service.providers.anthropic.response import (
+    annotations_of,
+    encrypted_detail,
+    extra_content_of,
+    second_answer,
+    text_detail,
+)
 
 
 class Progress:
@@ -25,7 +31,15 @@ class Progress:
         answer_tool: Name of the tool that stands for `response_format`; see `tools.answer_tool_name`.
     """
 
-    __slots__ = ("answer_tool", "call_count", "has_schema_answer", "order", "reasoning_count", "text_length")
+    __slots__ = (
+        "answer_tool",
+        "call_count",
+        "has_schema_answer",
+        "left_out",
+        "order",
+        "reasoning_count",
+        "text_length",
+    )
 
     def __init__(self, answer_tool: str | None) -> None:
         self.answer_tool = answer_tool
@@ -35,6 +49,8 @@ class Progress:
         self.reasoning_count = 0
         self.call_count = 0
         self.has_schema_answer = False
+        self.left_out: set[str] = set()
+        """Ids of the provider's own calls that could not be kept, so that their results are not kept either."""
 
     @property
     def is_schema_answer(self) -> bool:
@@ -68,6 +84,8 @@ def open_block(raw: msgspec.Raw, progress: Progress) -> tuple[Block, list[pb.Del
         case "tool_use":
             call = wire.decode_tool_use(raw)
             if call.name == progress.answer_tool:
+                if progress.has_schema_answer:
+                    raise second_answer()
                 return _SchemaAnswer(call, progress), []
             block = _Call(call, progress)
             return block, block.first(call)
@@ -248,8 +266,14 @@ class _Other:
             try:
                 self._block["input"] = msgspec.json.decode(text)
             except (msgspec.DecodeError, RecursionError):
-                return []  # cut by the token limit: it could not be sent back
-        return _told(self._progress.order.add_block(self._block)) if self._is_whole else []
+                self._is_whole = False  # cut by the token limit: it could not be sent back
+        left_out = self._progress.left_out
+        if not self._is_whole and isinstance(call_id := self._block.get("id"), str):
+            left_out.add(call_id)
+        answered = self._block.get("tool_use_id")
+        if not self._is_whole or (isinstance(answered, str) and answered in left_out):
+            return []
+        return _told(self._progress.order.add_block(self._block))
 
 
 def _detail(detail: Entry) -> pb.Delta:

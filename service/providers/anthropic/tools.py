@@ -6,6 +6,7 @@ anthropic-sdk-python 2.12).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from service._gen.parley.v1.tool_pb2 import FunctionDefinition, Tool
@@ -17,6 +18,7 @@ from service.providers.provider import ProviderCall
 from service.providers.tool_choice import ToolChoice, tool_choice_of
 
 _ANSWER_TOOL: Final = "json_schema_"
+_NOT_FORCED: Final = "can't make a model call a tool that is given a budget to think"
 
 _WEB_SEARCH: Final = "web_search_20250305"
 """The version that every model takes. Newer ones run code to filter what they find, which older models can't:
@@ -40,6 +42,10 @@ def answer_tool_name(call: ProviderCall) -> str | None:
 def encode_tools(call: ProviderCall, *, has_budget: bool) -> dict[str, Any]:
     """The body's `tools` and `tool_choice`, as far as there are any.
 
+    A model that has to call one of the caller's tools writes no text, so that then no tool stands for the
+    answer's format. Source:
+    https://platform.claude.com/docs/en/agents-and-tools/tool-use/define-tools#forcing-tool-use (2026-11-22).
+
     Args:
         call: The whole call.
         has_budget: Whether the model is given a budget to think, which rules out that it has to call a tool;
@@ -49,35 +55,47 @@ def encode_tools(call: ProviderCall, *, has_budget: bool) -> dict[str, Any]:
     Raises:
         RequestError: There is what this provider can't do.
     """
-    request, omissions = call.request, call.omissions
-    choice = tool_choice_of(request) or ToolChoice("auto")
-    tools = _offered(call, choice)
-    if request.HasField("web_search_options"):
-        tools.append(_web_search(object_at("web_search_options", request.web_search_options), omissions))
-    wanted: dict[str, Any] | None = None
-    if tools and (request.HasField("tool_choice") or _is_off(call, "parallel_tool_calls")):
-        wanted = _choice(choice)
+    tools = _functions(call)
+    choice = _possible_choice(call, tools)
+    tools = _offered(tools, choice)
+    if call.request.HasField("web_search_options"):
+        options = object_at("web_search_options", call.request.web_search_options)
+        tools.append(_web_search(options, call.omissions))
+    if has_budget and choice.mode == "required":
+        call.omissions.omit("tool_choice", _NOT_FORCED)
+        choice = ToolChoice("auto")
     name = answer_tool_name(call)
-    if name is not None:
-        wanted = {"type": "any"} if tools else {"type": "tool", "name": name}
-        tools.append(_answer_tool(name, call))
-    if wanted is not None and wanted["type"] in {"any", "tool"} and has_budget:
-        param = "response_format" if name is not None else "tool_choice"
-        omissions.omit(param, "can't make a model call a tool that is given a budget to think")
-        tools = tools[:-1] if name is not None else tools
-        wanted = {"type": "auto"} if tools else None
-    if wanted is not None and wanted["type"] != "none" and _is_off(call, "parallel_tool_calls"):
-        wanted["disable_parallel_tool_use"] = True
-    return ({"tools": tools} if tools else {}) | ({"tool_choice": wanted} if wanted else {})
+    answer_tool = None if name is None else _answer_tool(name, call)
+    if has_budget and answer_tool is not None:
+        call.omissions.omit("response_format", _NOT_FORCED)
+        answer_tool = None
+    if answer_tool is not None and choice.mode != "required":
+        return _with_answer_tool(call, tools, choice, answer_tool)
+    if not tools:
+        return {}
+    is_serial = _is_off(call, "parallel_tool_calls")
+    if not is_serial and not call.request.HasField("tool_choice"):
+        return {"tools": tools}
+    return {"tools": tools, "tool_choice": _encoded_choice(choice, is_serial=is_serial)}
+
+
+def _with_answer_tool(
+    call: ProviderCall, tools: list[Definition], choice: ToolChoice, answer_tool: Definition
+) -> dict[str, Any]:
+    """A choice that ends in an answer: by the tool that stands for it, unless the model may call another first."""
+    if tools and choice.mode == "auto":
+        wanted = _encoded_choice(ToolChoice("required"), is_serial=_is_off(call, "parallel_tool_calls"))
+    else:
+        wanted = _encoded_choice(ToolChoice("required", (answer_tool["name"],)), is_serial=True)
+    return {"tools": [*tools, answer_tool], "tool_choice": wanted}
 
 
 def _is_off(call: ProviderCall, name: str) -> bool:
     return call.request.HasField(name) and not getattr(call.request, name)  # type: ignore[arg-type]  # a contract's name
 
 
-def _offered(call: ProviderCall, choice: ToolChoice) -> list[Definition]:
-    """The tools that the model may call: of several by name, only those."""
-    names = choice.names if choice.names is not None and (len(choice.names) > 1 or choice.mode == "auto") else None
+def _functions(call: ProviderCall) -> list[Definition]:
+    """All tools of the request, but for those of a kind that the provider doesn't have."""
     answer_tool = answer_tool_name(call)
     tools = []
     for index, tool in enumerate(call.request.tools):
@@ -88,9 +106,26 @@ def _offered(call: ProviderCall, choice: ToolChoice) -> list[Definition]:
         encoded = _tool(path, tool)
         if answer_tool is not None and encoded.get("name") == answer_tool:
             raise invalid(f"{path}.function.name", "another name: this one stands for `response_format`")
-        if names is None or encoded.get("name") in names:
-            tools.append(encoded)
+        tools.append(encoded)
     return tools
+
+
+def _possible_choice(call: ProviderCall, tools: list[Definition]) -> ToolChoice:
+    """The choice, as far as the tools that it is about are there; without one, the model's own."""
+    choice = tool_choice_of(call.request) or ToolChoice("auto")
+    offered = [tool.get("name") for tool in tools]
+    names = None if choice.names is None else tuple(name for name in choice.names if name in offered)
+    if names == () or (choice.mode == "required" and not tools):
+        call.omissions.omit("tool_choice", "is offered no tool that it allows")
+        return ToolChoice("auto")
+    return replace(choice, names=names)
+
+
+def _offered(tools: list[Definition], choice: ToolChoice) -> list[Definition]:
+    """The tools that the model may call: of several by name, only those."""
+    if choice.names is None or (len(choice.names) == 1 and choice.mode == "required"):
+        return tools
+    return [tool for tool in tools if tool.get("name") in choice.names]
 
 
 def _tool(path: str, tool: Tool) -> Definition:
@@ -110,18 +145,28 @@ def _function(path: str, function: FunctionDefinition) -> Definition:
     parameters: dict[str, Json] = {}
     if function.HasField("parameters"):
         parameters = object_at(f"{path}.parameters", function.parameters)
-    encoded["input_schema"] = parameters or {"type": "object", "properties": {}}
+    encoded["input_schema"] = _input_schema(parameters) if parameters else {"type": "object", "properties": {}}
     if function.HasField("strict"):
         encoded["strict"] = function.strict
     return encoded
 
 
-def _choice(choice: ToolChoice) -> dict[str, Any]:
+def _input_schema(schema: dict[str, Json]) -> dict[str, Json]:
+    """The schema with a type at its top, without which the API refuses it."""
+    return schema if "type" in schema else {"type": "object", **schema}
+
+
+def _encoded_choice(choice: ToolChoice, *, is_serial: bool) -> dict[str, Any]:
+    wanted: dict[str, Any]
     if choice.mode != "required":
-        return {"type": choice.mode}
-    if choice.names is not None and len(choice.names) == 1:
-        return {"type": "tool", "name": choice.names[0]}
-    return {"type": "any"}
+        wanted = {"type": choice.mode}
+    elif choice.names is not None and len(choice.names) == 1:
+        wanted = {"type": "tool", "name": choice.names[0]}
+    else:
+        wanted = {"type": "any"}
+    if is_serial and choice.mode != "none":
+        wanted["disable_parallel_tool_use"] = True
+    return wanted
 
 
 def _answer_tool(name: str, call: ProviderCall) -> Definition:
@@ -132,7 +177,7 @@ def _answer_tool(name: str, call: ProviderCall) -> Definition:
     tool: Definition = {"name": name}
     if json_schema.HasField("description"):
         tool["description"] = json_schema.description
-    return tool | {"input_schema": object_at(f"{path}.schema", json_schema.schema)}
+    return tool | {"input_schema": _input_schema(object_at(f"{path}.schema", json_schema.schema))}
 
 
 def _web_search(options: dict[str, Json], omissions: Omissions) -> Definition:

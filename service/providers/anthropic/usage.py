@@ -8,11 +8,15 @@ stream's `message_delta` are of the whole answer and replace those of its start.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 import msgspec
 
 from service._gen.parley.v1 import chat_completion_pb2 as pb
 from service.providers.anthropic import wire
+
+_COUNT_LIMIT: Final = 2**32
+"""Of the contract's counts."""
 
 
 def updated(usage: wire.Usage | None, later: wire.Usage | None) -> wire.Usage | None:
@@ -53,7 +57,8 @@ def _server_tool_use(usage: wire.Usage) -> dict[str, int]:
     Source: https://platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool (2026-11-22), and
     recording anthropic/test_anthropic_advisor_tool, whose totals leave the advisor's tokens out.
     """
-    counts = Counter({name: count for name, count in (usage.server_tool_use or {}).items() if count})
+    told = (usage.server_tool_use or {}).items()
+    counts = Counter({name: count for name, count in told if type(count) is int and 0 < count < _COUNT_LIMIT})
     counts.update(step.type for step in usage.iterations or () if step.type and step.type != "message")
     return dict(counts)
 

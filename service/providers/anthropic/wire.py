@@ -97,7 +97,8 @@ class Usage(msgspec.Struct):
     cache_read_input_tokens: Count | None = None
     cache_creation: CacheCreation | None = None
     output_tokens_details: OutputTokensDetails | None = None
-    server_tool_use: dict[str, Count | None] | None = None
+    server_tool_use: dict[str, Any] | None = None
+    """Counts; other members are of no account."""
     iterations: list[Iteration] | None = None
     service_tier: str | None = None
     speed: str | None = None

@@ -606,7 +606,7 @@ class Delta(_message.Message):
 
     @_builtins.property
     def annotations(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
-        """Citations to add, as AssistantMessage.annotations."""
+        """Citations to add, as AssistantMessage.annotations; each with its number as `index`."""
 
     @_builtins.property
     def audio(self) -> Global___AudioOutput:
@@ -615,12 +615,12 @@ class Delta(_message.Message):
     @_builtins.property
     def reasoning_details(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
         """Reasoning blocks to add, as AssistantMessage.reasoning_details. Entries of one `type` and `index`
-        are pieces of one block: their texts are to be joined.
+        are pieces of one block: their texts are to be joined. `format` stands in the first of them.
         """
 
     @_builtins.property
     def provider_content(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
-        """Entries to add, as AssistantMessage.provider_content."""
+        """Entries to add, as AssistantMessage.provider_content; each with its number as `index`."""
 
     def __init__(
         self,

@@ -6,11 +6,8 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
-from pathlib import Path
-from typing import assert_never
+from functools import partial
 
 import uvloop
 
@@ -19,17 +16,8 @@ from service.catalogue import find_capabilities
 from service.errors import ConfigError
 from service.health import Health
 from service.logs import set_up_logging
-from service.providers.anthropic import ANTHROPIC
-from service.providers.cohere import COHERE
-from service.providers.embedded.options import Options
-from service.providers.embedded.supervisor import EmbeddedModel
-from service.providers.gemini import GEMINI
-from service.providers.http import HttpChatProvider
-from service.providers.openai.api import openai_api
-from service.providers.openai.dialects import EMBEDDED
+from service.provider_factory import embedded_model, embedded_provider, http_provider, vendor_of
 from service.providers.provider import Provider
-from service.providers.transport import Timeouts
-from service.providers.transport_aiohttp import AiohttpTransport
 from service.routing import Model, Router, Target
 from service.rpc.access_log import AccessLog
 from service.rpc.auth import Keys
@@ -80,11 +68,11 @@ async def _serve(settings: config.Config, stopping: asyncio.Event, stack: AsyncE
         providers: dict[str, Provider] = {}
         for name, section in settings.providers.items():
             if isinstance(section, config.EmbeddedProvider):
-                model = _embedded_model(name, section, readiness)
+                model = embedded_model(section, partial(readiness.set_ready, name))
                 background.append(group.create_task(model.run()))
-                providers[name] = _embedded_provider(name, section, model, stack)
+                providers[name] = embedded_provider(name, section, model, stack)
             else:
-                providers[name] = _http_provider(name, section, stack)
+                providers[name] = http_provider(name, section, stack)
         router = _router(settings)
         keys = Keys((key.name, key.sha256) for key in settings.auth.keys)
         server = Server(settings.server, Guard(keys, AccessLog(), in_flight), in_flight, health)
@@ -113,82 +101,12 @@ class _Readiness:
         self._used = {model.targets[0].provider for model in settings.models.values()}
         self._tell()
 
-    def set_ready(self, provider: str, *, is_ready: bool) -> None:
+    def set_ready(self, provider: str, is_ready: bool) -> None:  # noqa: FBT001 - a callback
         self._is_ready[provider] = is_ready
         self._tell()
 
     def _tell(self) -> None:
         self._health.set_serving(is_serving=any(self._is_ready[name] for name in self._used))
-
-
-def _embedded_model(name: str, section: config.EmbeddedProvider, readiness: _Readiness) -> EmbeddedModel:
-    options = Options(
-        model_file=section.model_file,
-        context_tokens=section.context_tokens,
-        parallel=section.slots,
-        threads=section.threads,
-    )
-    return EmbeddedModel(options, on_ready=lambda is_ready: readiness.set_ready(name, is_ready=is_ready))
-
-
-def _embedded_provider(
-    name: str, section: config.EmbeddedProvider, model: EmbeddedModel, stack: AsyncExitStack
-) -> Provider:
-    transport = AiohttpTransport(Timeouts(read_s=section.read_timeout_s))
-    stack.push_async_callback(transport.aclose)
-
-    def endpoint() -> tuple[str, Mapping[str, str]]:
-        now = model.endpoint  # port and key change with every restart
-        return now.base_url, {"authorization": f"Bearer {now.api_key}"}
-
-    return HttpChatProvider(name, endpoint, transport, openai_api(replace(EMBEDDED, most_choices=section.slots)))
-
-
-def _http_provider(
-    name: str,
-    section: config.HttpProviderConfig,
-    stack: AsyncExitStack,
-) -> Provider:
-    timeouts = Timeouts(connect_s=section.connect_timeout_s, read_s=section.read_timeout_s)
-    transport = AiohttpTransport(timeouts, ca_file=Path(section.ca_file) if section.ca_file else None)
-    stack.push_async_callback(transport.aclose)
-    headers = {header.lower(): value for header, value in section.headers.items()}
-    key = section.api_key.reveal() if section.api_key is not None else ""
-    base_url = (section.address if isinstance(section, config.OpenAIProvider) else section.base_url).rstrip("/")
-    match section:
-        case config.OpenAIProvider(api=dialect):
-            api = openai_api(dialect, base_url, section.api_version)
-            credentials = {"api-key": key} if dialect.credentials == "api-key" else {"authorization": f"Bearer {key}"}
-        case config.AnthropicProvider():
-            api, credentials = ANTHROPIC, {"x-api-key": key}
-            headers["anthropic-version"] = section.version
-            if section.betas:
-                headers["anthropic-beta"] = ",".join(section.betas)
-        case config.GeminiProvider():
-            is_token = section.auth == "bearer"
-            api, credentials = GEMINI, {"authorization": f"Bearer {key}"} if is_token else {"x-goog-api-key": key}
-        case config.CohereProvider():
-            api, credentials = COHERE, {"authorization": f"Bearer {key}"}
-        case _:
-            assert_never(section)
-    if key:
-        headers |= credentials
-    return HttpChatProvider(name, lambda: (base_url, headers), transport, api)
-
-
-def _vendor(section: config.ProviderConfig) -> str:
-    """Whose models a provider has, in the catalogue; empty where they are of many."""
-    match section:
-        case config.OpenAIProvider(api=dialect):
-            return dialect.vendor
-        case config.AnthropicProvider():
-            return "anthropic"
-        case config.GeminiProvider():
-            return "google"
-        case config.CohereProvider() | config.EmbeddedProvider():
-            return ""
-        case _:
-            assert_never(section)
 
 
 def _router(settings: config.Config) -> Router:
@@ -197,6 +115,6 @@ def _router(settings: config.Config) -> Router:
 
 def _model(settings: config.Config, name: str, model: config.Model) -> Model:
     target = model.targets[0]
-    vendor = _vendor(settings.providers[target.provider])
+    vendor = vendor_of(settings.providers[target.provider])
     known = find_capabilities(vendor, target.model).overridden_by(model.capabilities)
     return Model(name, Target(target.provider, target.model, known), model.created, model.drop_params)

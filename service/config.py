@@ -286,22 +286,36 @@ def _with_secret(provider: ProviderConfig, path: str, environ: Mapping[str, str]
         return provider
     if provider.api_key_env and provider.api_key_file:
         raise ConfigError(f"{path}: give `api_key_env` or `api_key_file`, not both")
-    key = None
     if provider.api_key_env:
         check_variable_name(f"{path}.api_key_env", provider.api_key_env)
         key = environ.get(provider.api_key_env, "").strip()
         if not key:
             raise ConfigError(f"{path}.api_key_env: the environment variable {provider.api_key_env} is not set")
-    elif provider.api_key_file:
-        try:
-            key = Path(provider.api_key_file).read_text("utf-8").strip()
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}.api_key_file: {provider.api_key_file} can't be read") from error
-    if key is None:
-        return provider
+        return msgspec.structs.replace(provider, api_key=_checked_key(f"{path}.api_key_env", key))
+    if provider.api_key_file:
+        return msgspec.structs.replace(
+            provider, api_key=read_key_file(Path(provider.api_key_file), f"{path}.api_key_file")
+        )
+    return provider
+
+
+def read_key_file(file: Path, place: str = "api_key_file") -> Secret:
+    """The key that a file holds, without white space around it.
+
+    Raises:
+        ConfigError: It can't be read, or holds no key; the message begins with `place`.
+    """
+    try:
+        key = file.read_text("utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{place}: {file} can't be read") from error
+    return _checked_key(place, key)
+
+
+def _checked_key(place: str, key: str) -> Secret:
     if not key or not key.isascii() or not key.isprintable():
-        raise ConfigError(f"{path}: the API key is empty, or has characters that no HTTP header can carry")
-    return msgspec.structs.replace(provider, api_key=Secret(key))
+        raise ConfigError(f"{place}: the API key is empty, or has characters that no HTTP header can carry")
+    return Secret(key)
 
 
 def _check(config: Config) -> None:

@@ -108,7 +108,10 @@ def test_the_configurations_on_the_page_of_providers_are_taken(tmp_path: Path) -
     merged = {"providers": blocks[0]["providers"], "models": blocks[0]["models"] | blocks[1]["models"]}
     file = tmp_path / "parley.yaml"
     file.write_text(yaml.safe_dump(merged))
-    names = ["OPENAI_API_KEY", "AZURE_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "VERTEX_TOKEN", "COHERE_API_KEY"]
+    token = tmp_path / "token"
+    token.write_text("ya29.test")
+    file.write_text(file.read_text().replace("/run/secrets/vertex-token", str(token)))
+    names = ["OPENAI_API_KEY", "AZURE_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "COHERE_API_KEY"]
 
     service = config.load_config({"PARLEY_CONFIG": str(file)} | dict.fromkeys(names, "sk-test"))
 

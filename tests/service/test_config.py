@@ -451,7 +451,9 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(load: Load, 
     with pytest.raises(ConfigError) as raised:
         load(openai(api_key_file=str(tmp_path / "key")))
 
-    assert str(raised.value) == ("providers.p: the API key is empty, or has characters that no HTTP header can carry")
+    assert str(raised.value) == (
+        "providers.p.api_key_file: the API key is empty, or has characters that no HTTP header can carry"
+    )
 
 
 def test_a_secret_is_masked_wherever_it_is_printed(load: Load, caplog: pytest.LogCaptureFixture) -> None:

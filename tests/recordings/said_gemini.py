@@ -22,7 +22,7 @@ def said_by_gemini(interaction: Interaction) -> Said:
     answers = answers_of(interaction)
     candidates = [candidate for answer in answers for candidate in answer.get("candidates", [])]
     parts = parts_of(interaction)
-    said = Said(usage=_usage(answers[-1].get("usageMetadata", {})))
+    said = Said(usage=_usage(answers[-1].get("usageMetadata", {}), _searches(candidates, parts)))
     for part in parts:
         _add(said, part)
     if any("thoughtSignature" in part if "text" in part else "functionCall" not in part for part in parts):
@@ -127,7 +127,17 @@ def _logprob(candidate: Json) -> Json:
     return {"token": candidate["token"], "logprob": candidate["logProbability"]}
 
 
-def _usage(usage: Json) -> Json | None:
+def _searches(candidates: list[Json], parts: list[Json]) -> int:
+    """How many queries the search was given: all that are told, an equal one once, an empty one not at all."""
+    lists = [candidate.get("groundingMetadata", {}).get("webSearchQueries", []) for candidate in candidates]
+    for part in parts:
+        if "toolCall" in part:
+            assert part["toolCall"]["toolType"] == "GOOGLE_SEARCH_WEB"
+            lists.append(part["toolCall"]["args"]["queries"])
+    return len({query for queries in lists for query in queries} - {""})
+
+
+def _usage(usage: Json, searches: int) -> Json | None:
     """Tokens that the provider's own tools put in are part of the prompt."""
     if "promptTokenCount" not in usage:
         return None
@@ -147,6 +157,7 @@ def _usage(usage: Json) -> Json | None:
                 "reasoning_tokens": thoughts,
                 **_kinds(usage.get("candidatesTokensDetails", [])),
             },
+            "server_tool_use": {"web_search_requests": searches},
         }
     )
 

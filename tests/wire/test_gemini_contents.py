@@ -11,6 +11,8 @@ from tests.wire.gemini_support import HI, NEW, OLD, USER, Json, call_of, content
 
 DATA = "data:image/png;base64,aW1n"
 INLINE = {"inlineData": {"mimeType": "image/png", "data": "aW1n"}}
+NO_GEMINI = ("gemma-3-27b-it", "endpoints/123", "tunedModels/my-gemini", "tunedModels/gemini-x")
+"""Models of which no generation is told."""
 SIGNED = {"google": {"thought_signature": "c2ln"}}
 DUMMY = "skip_thought_signature_validator"
 
@@ -127,6 +129,10 @@ def test_turns_are_translated(messages: list[Json], told: list[Json]) -> None:
             {"inlineData": {"mimeType": "text/plain", "data": "cGRm"}},
         ),
         (
+            part("file", file_data="data:text/html;base64,cGRm", mime_type="text/plain"),
+            {"inlineData": {"mimeType": "text/plain", "data": "cGRm"}},
+        ),
+        (
             part("file", file_id="files/abc", mime_type="image/png"),
             {
                 "fileData": {
@@ -163,9 +169,10 @@ def test_the_detail_of_an_image_is_told_to_gemini_3_only(detail: str, level: str
 
     assert contents(messages, NEW) == [user(INLINE | {"mediaResolution": {"level": f"MEDIA_RESOLUTION_{level}"}})]
 
-    lenient = call_of({"messages": messages}, OLD, may_drop=True)
-    assert sent_by(lenient)["contents"] == [user(INLINE)]
-    assert lenient.omissions.dropped == ["messages[0].content[0].image_url.detail"]
+    for name in (OLD, *NO_GEMINI):
+        lenient = call_of({"messages": messages}, name, may_drop=True)
+        assert sent_by(lenient)["contents"] == [user(INLINE)]
+        assert lenient.omissions.dropped == ["messages[].content[].image_url.detail"]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +180,8 @@ def test_the_detail_of_an_image_is_told_to_gemini_3_only(detail: str, level: str
     [
         (part("image_url", url="data:image/png,raw"), "image_url.url", Reason.PARAMETER_INVALID),
         (part("input_audio", data="x", format="a b"), "input_audio.format", Reason.PARAMETER_INVALID),
+        (part("image_url", url="https://[x"), "image_url.url", Reason.PARAMETER_INVALID),
+        (part("file", file_url="https://a℀b.com/x"), "file.file_url", Reason.PARAMETER_INVALID),
         (part("file", file_data="cGRm"), "file.file_data", Reason.PARAMETER_INVALID),
         (part("file"), "file.file_data", Reason.PARAMETER_MISSING),
         (part("file", file_id="f", filename="n"), "file.filename", Reason.PARAMETER_UNSUPPORTED),
@@ -327,7 +336,8 @@ def test_media_by_address_follow_the_results() -> None:
 def test_earlier_models_find_all_media_after_the_results() -> None:
     messages = [USER, asks(call()), result([part("image_url", url=DATA)]), asks(call("f", "c2"))]
 
-    assert contents(messages)[2:] == [user(responded({})), user(INLINE), model(called("f", "c2"))]
+    for name in (OLD, *NO_GEMINI):
+        assert contents(messages, name)[2:] == [user(responded({})), user(INLINE), model(called("f", "c2"))]
 
 
 def test_arguments_go_back_as_they_came() -> None:
@@ -351,7 +361,7 @@ def test_calls_that_gemini_did_not_sign_are_marked_as_such(name: str) -> None:
     assert contents(messages, name)[1] == model(called(thoughtSignature=DUMMY), called("g", "c2"))
 
 
-@pytest.mark.parametrize("name", ["gemini-2.5-pro", "endpoints/123"])
+@pytest.mark.parametrize("name", ["gemini-2.5-pro", *NO_GEMINI])
 def test_other_models_need_no_mark(name: str) -> None:
     assert contents([USER, asks(call())], name)[1] == model(called())
 
@@ -438,3 +448,47 @@ def test_signed_thoughts_go_back_whole_and_unsigned_ones_do_not() -> None:
 
     ordered = message | {"provider_content": [own(text_length=1), own(reasoning_index=0), own(reasoning_index=1)]}
     assert contents([USER, ordered])[1] == model({"text": "a"}, thought)
+
+
+def test_the_pieces_of_a_stream_tell_their_format_once() -> None:
+    def piece(index: int, **fields: Any) -> Json:
+        return {"type": "reasoning.text", "index": index, **fields}
+
+    details = [
+        piece(0, text="n"),
+        detail(1, text="x"),
+        piece(1, text="y"),
+        piece(1, signature="s"),
+        piece(2, format="another", text="n"),
+        piece(2, signature="n"),
+    ]
+
+    assert contents([USER, {"role": "assistant", "content": "a", "reasoning_details": details}])[1] == model(
+        {"text": "xy", "thought": True, "thoughtSignature": "s"}, {"text": "a"}
+    )
+
+
+@pytest.mark.parametrize("index", [[], {}, "0", 0.5, True])
+def test_a_thoughts_index_that_is_none_is_refused_by_name(index: Any) -> None:
+    details = [detail(0, text="x"), {"type": "reasoning.text", "format": "google-gemini-v1", "index": index}]
+
+    with pytest.raises(RequestError) as raised:
+        contents([USER, {"role": "assistant", "content": "a", "reasoning_details": details}])
+
+    param = "messages[1].reasoning_details[1].index"
+    assert (raised.value.reason, raised.value.param) == (Reason.PARAMETER_INVALID, param)
+
+
+def test_thoughts_without_an_index_are_one_block_of_their_own() -> None:
+    bare = {"type": "reasoning.text", "format": "google-gemini-v1"}
+    details = [
+        bare | {"text": "x"},
+        detail(0, text="y", signature="s"),
+        bare | {"text": "z", "signature": "t", "index": None},
+        {"format": "another", "index": []},
+    ]
+
+    assert contents([USER, {"role": "assistant", "reasoning_details": details}])[1] == model(
+        {"text": "xz", "thought": True, "thoughtSignature": "t"},
+        {"text": "y", "thought": True, "thoughtSignature": "s"},
+    )

@@ -48,6 +48,25 @@ KEY = {"@type": f"{RPC}ErrorInfo", "reason": "API_KEY_INVALID", "domain": "googl
         (reported(401, "UNAUTHENTICATED"), Reason.UPSTREAM_AUTH_FAILED, None),
         (reported(403, "PERMISSION_DENIED"), Reason.UPSTREAM_AUTH_FAILED, None),
         (reported(404, "NOT_FOUND"), Reason.UPSTREAM_MODEL_NOT_FOUND, "model"),
+        *(
+            (reported(status, name, message=message), Reason.UPSTREAM_REJECTED, "messages")
+            for status, name, message in (
+                (
+                    403,
+                    "PERMISSION_DENIED",
+                    f"You do not have permission to access the File {CANARY} or it may not exist.",
+                ),
+                (400, "FAILED_PRECONDITION", f"The File {CANARY} is not in an ACTIVE state and usage is not allowed."),
+                (403, "PERMISSION_DENIED", "Permission denied while accessing input file. Learn more."),
+                (404, "NOT_FOUND", f"File {CANARY} not found."),
+            )
+        ),
+        (reported(503, "UNAVAILABLE", message="File x not found"), Reason.UPSTREAM_UNAVAILABLE, None),
+        (
+            reported(404, "NOT_FOUND", message="models/file-reader is not found for API version v1beta"),
+            Reason.UPSTREAM_MODEL_NOT_FOUND,
+            "model",
+        ),
         (reported(429, "RESOURCE_EXHAUSTED"), Reason.UPSTREAM_RATE_LIMITED, None),
         (
             reported(429, "RESOURCE_EXHAUSTED", quota("GenerateRequestsPerMinutePerProjectPerModel-FreeTier"), DELAY),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.providers.gemini.grounding import ByteOffsets
-from tests.wire.gemini_support import Json, candidate, message_of, steps_of
+from service.providers.gemini.offsets import ByteOffsets
+from tests.wire.gemini_support import Json, candidate, chunks_of, merged, message_of, sse, steps_of
 
 WEB = [{"web": {"uri": "https://a.org", "title": "A"}}, {"web": {"uri": "https://b.org"}}]
 
@@ -62,7 +62,11 @@ def test_the_text_of_all_parts_is_counted_and_thoughts_are_not() -> None:
         support(0, 2, 1),  # amid a character
         support(3, 3, 1),  # empty
         support(0, 3, 1, text="another"),
+        support(-3, 2, 1),
+        support(-3, -1, 1),
         {"groundingChunkIndices": [1]},
+        {"segment": None, "groundingChunkIndices": [1, -1]},
+        {"segment": {"startIndex": None, "endIndex": None}, "groundingChunkIndices": [1]},
     ],
 )
 def test_a_place_that_does_not_fit_is_left_out(place: Json) -> None:
@@ -123,6 +127,108 @@ def test_sources_without_an_address_are_told_as_they_are() -> None:
     assert message["provider_content"] == [{"format": "gemini", "metadata": {"groundingMetadata": grounding}}]
 
 
+def told_beside(*pieces: Json) -> tuple[list[str], Any]:
+    """The addresses that a stream cites, and what of the grounding it tells besides."""
+    events: list[Any] = [
+        {"candidates": [candidate({"text": "abc"}, reason=None, groundingMetadata=piece)], "responseId": "r1"}
+        for piece in pieces
+    ]
+    (choice,) = merged(chunks_of([sse(*events, {"candidates": [candidate()]})]))
+    urls = [annotation["url_citation"]["url"] for annotation in choice["message"].get("annotations", [])]
+    entries = choice["message"].get("provider_content", [])
+    return urls, entries[0]["metadata"]["groundingMetadata"] if entries else None
+
+
+A, B = WEB
+SCORED = support(0, 1, 0) | {"confidenceScores": [0.5]}
+
+
+@pytest.mark.parametrize(
+    "grounding",
+    [
+        {"groundingChunks": [{"web": {"uri": "u", "domain": "d"}}]},
+        {"groundingChunks": [{"retrievedContext": {"uri": "u", "title": "t", "text": "passage"}}]},
+        {"groundingChunks": [{"retrievedContext": {"uri": "u", "ragChunk": {"text": "passage"}}}]},
+        {"groundingChunks": [{"maps": {"uri": "u", "title": "t", "placeId": "places/1"}}]},
+        {"groundingChunks": [{"image": {"sourceUri": "u", "imageUri": "i"}}]},
+        {"groundingChunks": [{"image": {"uri": "u"}}]},
+        {"groundingChunks": [{"somethingNew": ["x"], "web": {"uri": "u"}}]},
+        {"groundingChunks": [A], "groundingSupports": [SCORED]},
+        {"groundingChunks": [A], "groundingSupports": [{"segment": {"partIndex": 1}, "groundingChunkIndices": [0]}]},
+        {"groundingChunks": [A], "groundingSupports": [support(0, 1)]},
+        {"groundingChunks": [A], "groundingSupports": [support(0, 1, 0, 7)]},
+        {"groundingSupports": [support(0, 1, 0)]},
+    ],
+)
+def test_what_no_citation_says_is_told_as_it_is(grounding: Json) -> None:
+    assert told_beside(grounding)[1] == grounding
+
+
+@pytest.mark.parametrize(
+    ("pieces", "urls", "told"),
+    [
+        # Lists of their own: nothing of the first is lost.
+        (({"groundingChunks": [A]}, {"groundingChunks": [B]}), ["https://a.org", "https://b.org"], None),
+        (
+            (
+                {"groundingChunks": [A], "groundingSupports": [SCORED]},
+                {"groundingChunks": [B, A], "groundingSupports": [SCORED]},
+            ),
+            ["https://a.org", "https://b.org"],
+            {
+                "groundingChunks": [A, B, A],
+                "groundingSupports": [SCORED, SCORED | {"groundingChunkIndices": [1]}],
+            },
+        ),
+        # A list that grows, or is told again.
+        (
+            (
+                {"groundingChunks": [A]},
+                {"groundingChunks": [A, B], "groundingSupports": [SCORED]},
+                {"groundingChunks": [A]},
+            ),
+            ["https://a.org", "https://b.org"],
+            {"groundingChunks": [A, B], "groundingSupports": [SCORED]},
+        ),
+        (
+            ({"groundingSupports": [SCORED]}, {"groundingChunks": [A]}, {"groundingSupports": [SCORED]}),
+            ["https://a.org"],
+            {"groundingChunks": [A], "groundingSupports": [SCORED]},
+        ),
+    ],
+)
+def test_a_stream_loses_none_of_its_sources(pieces: tuple[Json, ...], urls: list[str], told: Json | None) -> None:
+    assert told_beside(*pieces) == (urls, told)
+
+
+def test_citations_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.providers.gemini.grounding._MOST_CITATIONS", 2)
+    piece = {"groundingChunks": WEB[1:], "groundingSupports": [support(0, end, 0) for end in (1, 2, 3)]}
+    quoted = {"citations": [{"uri": "https://q.org", "endIndex": 1}]}
+
+    message = message_of({"text": "abc"}, groundingMetadata=piece, citationMetadata=quoted)
+
+    assert message["annotations"] == [cited("https://b.org", 0, 1), cited("https://b.org", 0, 2)]
+
+
+def test_a_stream_keeps_a_bounded_number_of_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.providers.gemini.grounding._MOST_CITATIONS", 2)
+    pieces = [{"groundingChunks": [{"web": {"uri": f"https://{number}.org"}}]} for number in range(9)]
+
+    urls, _ = told_beside(*pieces)
+
+    assert urls == ["https://0.org", "https://8.org"]  # the list that came last is kept in any case
+
+
+def test_a_stream_keeps_a_bounded_number_of_supports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.providers.gemini.grounding._MOST_CITATIONS", 2)
+    scored = [support(0, 1, 0) | {"confidenceScores": [score]} for score in range(9)]
+
+    for chunks in ({"groundingChunks": [A]}, {}):
+        _, told = told_beside(*({**chunks, "groundingSupports": [item]} for item in scored))
+        assert told == {**chunks, "groundingSupports": scored[:2]}
+
+
 @pytest.mark.parametrize("order", ["together", "sources first", "places first", "repeated", "before the text"])
 def test_in_a_stream_sources_may_come_in_any_event(order: str) -> None:
     chunks, supports = {"groundingChunks": WEB[1:]}, {"groundingSupports": [support(2, 5, 0, text="bcd")]}
@@ -160,7 +266,7 @@ def test_every_byte_is_found(pieces: list[str]) -> None:
 
 
 def test_offsets_keep_nothing_of_plain_text_and_a_bounded_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.providers.gemini.grounding._MOST_CHANGES", 4)
+    monkeypatch.setattr("service.providers.gemini.offsets._MOST_CHANGES", 4)
     offsets = ByteOffsets()
     offsets.add("a" * 1_000_000)
     assert len(offsets._bytes) == 1

@@ -13,6 +13,7 @@ from service.errors import Reason, RequestError
 from service.providers.gemini import GEMINI
 from service.providers.gemini.request import KNOWN
 from service.providers.omissions import PARLEYS_OWN
+from tests.support.dropped import unplaced
 from tests.wire.gemini_support import HI, NEW, OLD, USER, Json, call_of, sent, sent_by
 
 SCHEMA = {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "integer"}}, "required": ["z"]}
@@ -76,20 +77,68 @@ def test_parameters_of_the_generation_are_translated(asked: Json, config: Json) 
             {"temperature": 1, "extra_body": {"generationConfig": {"mediaResolution": "MEDIA_RESOLUTION_LOW"}}},
             {"generationConfig": {"temperature": 1, "mediaResolution": "MEDIA_RESOLUTION_LOW"}},
         ),
+        (
+            {
+                "temperature": 1,
+                "extra_body": {
+                    "generation_config": {"media_resolution": "MEDIA_RESOLUTION_LOW", "response_schema": {"a_b": 1}},
+                    "cached_content": "cachedContents/1",
+                    "labels": {"a_b": "c"},
+                },
+            },
+            {
+                "generationConfig": {
+                    "temperature": 1,
+                    "mediaResolution": "MEDIA_RESOLUTION_LOW",
+                    "responseSchema": {"a_b": 1},
+                },
+                "cachedContent": "cachedContents/1",
+                "labels": {"a_b": "c"},
+            },
+        ),
     ],
 )
 def test_other_parameters_are_translated(asked: Json, told: Json) -> None:
     assert sent(asked) == {"contents": [HI]} | told
 
 
-def test_extra_body_may_not_replace_what_the_request_sets() -> None:
+@pytest.mark.parametrize(
+    ("asked", "extra", "param"),
+    [
+        ({"temperature": 1}, {"generationConfig": {"temperature": 0}}, "generationConfig.temperature"),
+        ({"temperature": 1}, {"generation_config": {"temperature": 0}}, "generationConfig.temperature"),
+        ({"top_p": 1}, {"generation_config": {"top_p": 0}}, "generationConfig.topP"),
+        ({"service_tier": "flex"}, {"service_tier": "priority"}, "serviceTier"),
+        (
+            {"messages": [{"role": "system", "content": "A"}, USER]},
+            {"system_instruction": {"parts": []}},
+            "systemInstruction.parts",
+        ),
+        ({"safety_settings": [{"category": "C"}]}, {"safety_settings": []}, "safetySettings"),
+        (
+            {"thinking_budget": 5},
+            {"generation_config": {"thinking_config": {"thinking_budget": 6}}},
+            "generationConfig.thinkingConfig.thinkingBudget",
+        ),
+        (
+            {"tools": [BARE], "tool_choice": "auto"},
+            {"tool_config": {"function_calling_config": {"mode": "ANY"}}},
+            "toolConfig.functionCallingConfig.mode",
+        ),
+    ],
+)
+def test_extra_body_may_not_replace_what_the_request_sets(asked: Json, extra: Json, param: str) -> None:
     with pytest.raises(RequestError) as raised:
-        sent({"temperature": 1, "extra_body": {"generationConfig": {"temperature": 0}}})
+        sent(asked | {"extra_body": extra})
 
-    assert (raised.value.reason, raised.value.param) == (
-        Reason.PARAMETER_INVALID,
-        "extra_body.generationConfig.temperature",
-    )
+    assert (raised.value.reason, raised.value.param) == (Reason.PARAMETER_INVALID, f"extra_body.{param}")
+
+
+def test_extra_body_may_not_say_the_same_in_both_spellings() -> None:
+    with pytest.raises(RequestError) as raised:
+        sent({"extra_body": {"cached_content": "a", "cachedContent": "b"}})
+
+    assert (raised.value.reason, raised.value.param) == (Reason.PARAMETER_INVALID, "extra_body")
 
 
 @pytest.mark.parametrize(
@@ -146,6 +195,72 @@ def test_a_strict_function_has_its_calls_validated(choice: str | None, mode: str
     told = sent({"tools": [TOOL, STRICT]} | ({"tool_choice": choice} if choice else {}))
 
     assert told["toolConfig"] == {"functionCallingConfig": {"mode": mode}}
+
+
+SEARCH = {"type": "provider", "provider": {"google_search": {}}}
+CUSTOM = {"type": "custom", "custom": {"name": "c"}}
+NATIVE = {"type": "provider", "provider": {"function_declarations": [{"name": "n"}]}}
+
+
+def allowed(mode: str, *tools: Json) -> Json:
+    names = [{"type": tool["type"], tool["type"]: {"name": tool[tool["type"]]["name"]}} for tool in tools]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": names}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "config"),
+    [
+        ({"tool_choice": "none"}, None),
+        ({"tool_choice": "auto"}, None),
+        ({"tool_choice": "auto", "tools": [SEARCH]}, None),
+        ({"tool_choice": "required", "tools": [SEARCH, BARE]}, {"mode": "ANY"}),
+        ({"tool_choice": "none", "tools": [NATIVE]}, {"mode": "NONE"}),
+        ({"tool_choice": "required", "tools": [NATIVE]}, {"mode": "ANY"}),
+    ],
+)
+def test_the_choice_is_one_among_functions(asked: Json, config: Json | None) -> None:
+    assert sent(asked).get("toolConfig") == (config and {"functionCallingConfig": config})
+
+
+@pytest.mark.parametrize("choice", ["none", "required"])
+def test_a_choice_among_the_providers_own_tools_is_refused_or_dropped(choice: str) -> None:
+    asked = {"tool_choice": choice, "tools": [SEARCH]}
+
+    with pytest.raises(RequestError) as raised:
+        sent(asked)
+    assert (raised.value.reason, raised.value.param) == (Reason.PARAMETER_UNSUPPORTED, "tool_choice")
+
+    lenient = call_of(asked, may_drop=True)
+    assert "toolConfig" not in sent_by(lenient)
+    assert lenient.omissions.dropped == ["tool_choice"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "tools", "config", "dropped"),
+    [
+        ("required", [CUSTOM], None, ["tools[]", "tool_choice"]),
+        ("none", [CUSTOM], None, ["tools[]"]),
+        ({"type": "custom", "custom": {"name": "c"}}, [BARE, CUSTOM], None, ["tools[]", "tool_choice"]),
+        (
+            {"type": "custom", "custom": {"name": "c"}},
+            [STRICT, CUSTOM],
+            {"mode": "VALIDATED"},
+            ["tools[]", "tool_choice"],
+        ),
+        (allowed("auto", CUSTOM), [BARE, CUSTOM], None, ["tools[]", "tool_choice"]),
+        (
+            allowed("required", CUSTOM, BARE),
+            [BARE, TOOL, CUSTOM],
+            {"mode": "ANY", "allowedFunctionNames": ["g"]},
+            ["tools[]"],
+        ),
+    ],
+)
+def test_a_dropped_tool_is_not_chosen(choice: Any, tools: list[Json], config: Json | None, dropped: list[str]) -> None:
+    lenient = call_of({"tool_choice": choice, "tools": tools}, may_drop=True)
+
+    assert sent_by(lenient).get("toolConfig") == (config and {"functionCallingConfig": config})
+    assert lenient.omissions.dropped == dropped
 
 
 def test_the_order_of_a_schemas_keys_is_kept() -> None:
@@ -230,6 +345,8 @@ BUDGETS, LEVELS = Capabilities(reasoning="budget"), Capabilities(reasoning="leve
         ({"thinking_budget": 0}, BUDGETS, {"thinkingBudget": 0}),
         ({"thinking_budget": 7, "enable_thinking": True}, BUDGETS, {"thinkingBudget": 7, "includeThoughts": True}),
         ({"reasoning_effort": "none"}, Capabilities(reasoning="none"), None),
+        ({"include_reasoning": True}, Capabilities(reasoning="none"), None),
+        ({"reasoning": {"exclude": False}}, Capabilities(reasoning="none"), None),
     ],
 )
 def test_reasoning_is_translated(asked: Json, known: Capabilities | None, config: Json | None) -> None:
@@ -256,6 +373,8 @@ def test_a_later_model_thinks_by_levels_where_nothing_is_known() -> None:
         ({"reasoning": {"exclude": True}, "include_reasoning": True}, "include_reasoning"),
         ({"thinking_budget": 5, "reasoning": {"max_tokens": 6}}, "thinking_budget"),
         ({"thinking": {"type": "deep"}}, "thinking.type"),
+        ({"thinking": {"type": []}}, "thinking.type"),
+        ({"thinking": {"type": {}}}, "thinking.type"),
         ({"thinking": {"budget_tokens": "many"}}, "thinking.budget_tokens"),
         ({"reasoning": {"effort": "much"}}, "reasoning.effort"),
         ({"reasoning": {"enabled": 1}}, "reasoning.enabled"),
@@ -278,6 +397,9 @@ UNSUPPORTED: list[tuple[Json, str]] = [
     ({"tools": [TOOL | {"cache_control": {"type": "ephemeral"}}]}, "tools[0].cache_control"),
     ({"web_search_options": {"search_context_size": "low"}}, "web_search_options.search_context_size"),
     ({"web_search_options": {"user_location": {"type": "approximate"}}}, "web_search_options.user_location"),
+    ({"web_search_options": {"filters": {"allowed_domains": ["a.org"]}}}, "web_search_options.filters"),
+    ({"web_search_options": {"odd, name": 1}}, "web_search_options"),
+    ({"stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
     ({"reasoning": {"summary": "auto"}}, "reasoning.summary"),
     (form(SCHEMA | {"description": "one"}, description="two"), "response_format.json_schema.description"),
     ({"messages": [USER | {"name": "ann"}]}, "messages[0].name"),
@@ -308,29 +430,34 @@ def test_what_gemini_has_not_is_refused_by_name_or_dropped(asked: Json, param: s
 
     lenient = call_of(asked, may_drop=True)
     told = sent_by(lenient)
-    assert lenient.omissions.dropped == [param]
+    assert lenient.omissions.dropped == [unplaced(param)]
     assert "ephemeral" not in json.dumps(told)
 
 
 @pytest.mark.parametrize(
-    ("asked", "known", "param"),
+    ("asked", "known", "params"),
     [
-        ({"reasoning_effort": "none"}, LEVELS, "reasoning_effort"),
-        ({"enable_thinking": False}, LEVELS, "enable_thinking"),
-        ({"reasoning": {"effort": "low"}}, Capabilities(reasoning="none"), "reasoning.effort"),
-        ({"thinking": {"type": "enabled"}}, Capabilities(reasoning="none"), "thinking.type"),
+        ({"reasoning_effort": "none"}, LEVELS, ["reasoning_effort"]),
+        ({"enable_thinking": False}, LEVELS, ["enable_thinking"]),
+        ({"reasoning_effort": "none", "enable_thinking": False}, LEVELS, ["reasoning_effort", "enable_thinking"]),
+        ({"reasoning": {"effort": "low"}}, Capabilities(reasoning="none"), ["reasoning.effort"]),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 5}, "thinking_budget": 5, "enable_thinking": True},
+            Capabilities(reasoning="none"),
+            ["thinking.type", "thinking.budget_tokens", "thinking_budget", "enable_thinking"],
+        ),
     ],
 )
 def test_reasoning_that_the_model_can_not_do_is_refused_or_dropped(
-    asked: Json, known: Capabilities, param: str
+    asked: Json, known: Capabilities, params: list[str]
 ) -> None:
     with pytest.raises(RequestError) as raised:
         sent(asked, OLD, known)
-    assert (raised.value.reason, raised.value.param) == (Reason.PARAMETER_UNSUPPORTED, param)
+    assert (raised.value.reason, raised.value.param) == (Reason.PARAMETER_UNSUPPORTED, params[0])
 
     lenient = call_of(asked, OLD, known, may_drop=True)
     assert "generationConfig" not in sent_by(lenient)
-    assert lenient.omissions.dropped == [param]
+    assert lenient.omissions.dropped == params
 
 
 def test_every_parameter_of_the_contract_is_known_or_refused() -> None:

@@ -50,6 +50,11 @@ def test_a_plain_answer_is_translated() -> None:
         ("2026-05-27T16:53:45.443719123Z", 1_779_900_825),
         ("2026-05-27T16:53:45", 1_700_000_000),
         ("today", 1_700_000_000),
+        ("1970-01-01T00:00:01Z", 1),
+        ("1970-01-01T00:00:00Z", 1_700_000_000),
+        ("1969-12-31T23:59:59Z", 1_700_000_000),
+        ("2106-02-07T06:28:15Z", 2**32 - 1),
+        ("2106-02-07T06:28:16Z", 1_700_000_000),
     ],
 )
 def test_the_time_is_the_providers_where_it_tells_one(told: str, created: int) -> None:
@@ -76,6 +81,12 @@ def test_candidates_without_an_index_are_counted() -> None:
     told = whole(answer_of(candidate({"text": "a"}), candidate({"text": "b"})))
 
     assert [(choice["index"], choice["message"]["content"]) for choice in told["choices"]] == [(0, "a"), (1, "b")]
+
+
+def test_an_index_of_0_may_be_left_out() -> None:
+    told = whole(answer_of(candidate({"text": "a"}, index=1), candidate({"text": "b"})))
+
+    assert [(choice["index"], choice["message"]["content"]) for choice in told["choices"]] == [(0, "b"), (1, "a")]
 
 
 def test_calls_are_translated() -> None:
@@ -133,6 +144,11 @@ def detail(index: int, **fields: Any) -> Json:
             [detail(0, signature="s")],
         ),
         ([{"text": "", "thought": True}, {"text": "c", "thought": False}], None, None),
+        (
+            [{"text": "a", "thought": True, "partMetadata": {"k": "v"}, "thoughtSignature": None}, {"text": "c"}],
+            "a",
+            [detail(0, text="a")],
+        ),
     ],
 )
 def test_thoughts_are_reasoning(parts: list[Json], reasoning: str | None, details: list[Json] | None) -> None:
@@ -185,6 +201,11 @@ IMAGE = {"inlineData": {"mimeType": "image/png", "data": "aW1n"}}
             [own(text_length=1), own(reasoning_index=0)],
         ),
         (
+            [call(), {"text": "t", "thought": True, "thoughtSignature": "s"}],
+            None,
+            [own(tool_call_id="call_r1_0_0"), own(reasoning_index=0)],
+        ),
+        (
             [call(partMetadata={"k": "v"})],
             None,
             [own(tool_call_id="call_r1_0_0", block={"partMetadata": {"k": "v"}})],
@@ -198,6 +219,33 @@ def test_what_has_to_go_back_stands_in_provider_content(
 
     assert message.get("content") == content
     assert message.get("provider_content") == entries
+
+
+def test_a_call_ends_a_thought() -> None:
+    message = message_of({"text": "a", "thought": True}, call(), {"text": "b", "thought": True})
+
+    assert message["reasoning_details"] == [detail(0, text="a"), detail(1, text="b")]
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ([{"text": "a", "thought": None, "thoughtSignature": None, "functionCall": None}], {"content": "a"}),
+        ([{"text": None, "thought": True}], {}),
+        ([{"text": None, "inlineData": IMAGE["inlineData"]}], {"provider_content": [own(block=IMAGE)]}),
+        ([{"newPart": None}], {}),
+    ],
+)
+def test_a_null_is_as_good_as_nothing(parts: list[Json], told: Json) -> None:
+    assert message_of(*parts) == {"role": "assistant"} | told
+
+
+def test_a_call_may_have_nulls() -> None:
+    (made,) = message_of({"functionCall": {"name": "f", "args": None, "id": None}, "thoughtSignature": None})[
+        "tool_calls"
+    ]
+
+    assert made == {"id": "call_r1_0_0", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
 @pytest.mark.parametrize(
@@ -262,7 +310,9 @@ def test_usage_counts_everything_once(usage: Json | None, told: Json | None) -> 
         ({"trafficType": "ON_DEMAND_FLEX"}, "flex"),
         ({"trafficType": "ON_DEMAND_PRIORITY"}, "priority"),
         ({"trafficType": "ON_DEMAND"}, None),
-        ({"trafficType": "PROVISIONED_THROUGHPUT"}, None),
+        ({"trafficType": "TRAFFIC_TYPE_UNSPECIFIED"}, None),
+        ({"trafficType": "ON_DEMAND_OFFPEAK"}, "offpeak"),
+        ({"trafficType": "PROVISIONED_THROUGHPUT"}, "provisioned_throughput"),
     ],
 )
 def test_the_tier_is_told(usage: Json, tier: str | None) -> None:
@@ -357,6 +407,12 @@ def test_ratings_are_told_where_something_was_blocked() -> None:
     assert "content_filter_results" not in let_pass
 
 
+def test_ratings_of_what_was_blocked_are_told_whatever_the_finish() -> None:
+    choice = choice_of({"text": "a"}, safetyRatings=RATINGS)
+
+    assert (choice["finish_reason"], choice["content_filter_results"]) == ("stop", {"safety_ratings": RATINGS})
+
+
 @pytest.mark.parametrize("empty", [{}, {"candidates": []}])
 def test_a_blocked_prompt_is_a_choice_without_content(empty: Json) -> None:
     feedback = {"blockReason": "PROHIBITED_CONTENT", "blockReasonMessage": CANARY, "safetyRatings": RATINGS}
@@ -400,6 +456,9 @@ def deep(levels: int) -> Json:
         answer_of(candidate({"functionCall": {"args": {}}})),
         answer_of(candidate({"functionCall": {"name": "f", "args": [1]}})),
         answer_of(candidate({"functionCall": {"name": "f", "partialArgs": [{"jsonPath": "$.a"}]}})),
+        answer_of(candidate({"text": "a"}, index=0), candidate({"text": "b"}, index=0)),
+        answer_of(candidate({"text": "a"}), candidate({"text": "b"}, index=0)),
+        answer_of(candidate({"text": "a"}, groundingMetadata={"groundingChunks": [None]})),
         answer_of(candidate({"newPart": deep(50)})),
         answer_of(candidate({"newPart": {"a": 10**400}})),
         answer_of(candidate({"text": "a"}), usageMetadata={"promptTokenCount": -1}),

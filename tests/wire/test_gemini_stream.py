@@ -214,6 +214,18 @@ def test_a_blocked_answer_is_a_finish() -> None:
     ]
 
 
+def test_ratings_hold_until_others_come() -> None:
+    rated = {"candidates": [candidate({"text": "a"}, reason=None, safetyRatings=RATINGS)], "responseId": "r1"}
+
+    assert steps_of(rated, event(reason="SAFETY"))[-1]["content_filter_results"] == {"safety_ratings": RATINGS}
+
+
+def test_a_choice_that_a_block_began_begins_once() -> None:
+    blocked = {"promptFeedback": {"blockReason": "SAFETY"}, "responseId": "r1"}
+
+    assert steps_of(blocked, event({"text": "a"}, reason="STOP")) == [FIRST, step(content="a"), STOP]
+
+
 def test_a_blocked_prompt_is_a_finish() -> None:
     feedback = {"blockReason": "SAFETY", "safetyRatings": RATINGS}
     usage = {"promptTokenCount": 3, "totalTokenCount": 3}
@@ -276,6 +288,19 @@ def test_an_error_amid_the_stream_is_raised(wrap: Any, error: Json, reason: Reas
 def test_an_event_that_is_none_is_malformed(data: bytes) -> None:
     with pytest.raises(Malformed):
         GEMINI.stream("acme", call_of()).translate(SseEvent("message", data))
+
+
+def test_an_index_of_0_may_be_left_out() -> None:
+    both = [candidate({"text": "b"}, index=1), candidate({"text": "a"})]
+
+    choices = merged(chunks_of([sse({"candidates": both}, {"candidates": both})]))
+
+    assert [choice["message"]["content"] for choice in choices] == ["aa", "bb"]
+
+
+def test_two_candidates_of_one_number_are_malformed() -> None:
+    with pytest.raises(Malformed):
+        chunks_of([sse({"candidates": [candidate({"text": "a"}, index=1), candidate({"text": "b"}, index=1)]})])
 
 
 def test_too_many_candidates_are_malformed() -> None:

@@ -17,6 +17,7 @@ from service.json_values import json_object
 from service.providers.gemini import wire
 from service.providers.gemini.details import FORMAT, reasoning_detail
 from service.providers.gemini.grounding import Grounding
+from service.providers.gemini.server_tools import ServerTools
 
 _OF_TEXT: Final = frozenset({"text", "thought"})
 _OF_CALL: Final = frozenset({"functionCall", "thoughtSignature", "thought"})
@@ -29,13 +30,18 @@ class CandidateReader:
     provider's own tools, signatures of texts, and an order other than thoughts, text, calls. Where that
     is found late, entries for all that came before are told then.
 
+    Of a thought its text and its signature are read; other members (`partMetadata`) have no place in the
+    contract and are left out.
+
     Args:
         provider: Its name in the configuration.
         id_stem: Begins the ids of tool calls that have none; unique to the choice.
+        server_tools: Is told of runs of the provider's own tools.
     """
 
-    def __init__(self, provider: str, id_stem: str) -> None:
+    def __init__(self, provider: str, id_stem: str, server_tools: ServerTools) -> None:
         self._provider = provider
+        self._server_tools = server_tools
         self.finish_reason: str | None = None
         self.ratings: list[dict[str, Any]] = []
         self.calls = 0
@@ -47,6 +53,9 @@ class CandidateReader:
         self._text_length = 0  # of the text that no entry tells yet
         self._has_text = False
         self._untold: list[dict[str, Any]] | None = []  # entries, as long as there is no need to tell them
+        # Pieces of what is being read: joined once, since protobuf's strings are copied when they grow.
+        self._texts: list[str] = []
+        self._thought_texts: list[str] = []
 
     def read(self, candidate: wire.Candidate) -> pb.Delta:
         """What the candidate, or a piece of it, adds.
@@ -58,7 +67,8 @@ class CandidateReader:
         """
         delta = pb.Delta()
         parts = candidate.content.parts if candidate.content else None
-        for part in parts or ():
+        for told in parts or ():
+            part = {name: raw for name, raw in told.items() if raw != wire.NULL} if wire.NULL in told.values() else told
             if "functionCall" in part:
                 self._read_call(delta, part)
             elif "text" not in part:
@@ -67,7 +77,10 @@ class CandidateReader:
                 self._read_thought(delta, part)
             else:
                 self._read_text(delta, part)
+        self._end_reading(delta)
         self._grounding.add(candidate)
+        if candidate.grounding_metadata:
+            self._server_tools.add_metadata(candidate.grounding_metadata)
         self.finish_reason = candidate.finish_reason or self.finish_reason
         self.ratings = candidate.safety_ratings or self.ratings
         return delta
@@ -98,7 +111,7 @@ class CandidateReader:
         if text:
             self._has_text = True
             self._grounding.offsets.add(text)
-            delta.content += text
+            self._texts.append(text)
 
     def _read_thought(self, delta: pb.Delta, part: wire.Part) -> None:
         text = wire.decode_string(part["text"])
@@ -113,7 +126,7 @@ class CandidateReader:
             self._tell(delta)
         self._is_thinking = signature is None  # a signature ends its block
         if text:
-            delta.reasoning_content += text
+            self._thought_texts.append(text)
         detail = reasoning_detail(self._thoughts - 1, text=text or None, signature=signature)
         delta.reasoning_details.append(json_object(detail))
 
@@ -122,13 +135,14 @@ class CandidateReader:
         if not call.name or call.partial_args is not None:
             message = "A function call of the provider's answer has no name, or comes in pieces."
             raise Malformed(message, metadata={"provider": self._provider})
-        wire.decode_arguments(call.args)
+        arguments = b"{}" if call.args == wire.NULL else call.args
+        wire.decode_arguments(arguments)
         translated = delta.tool_calls.add(
             index=self.calls,
             id=call.id or f"call_{self._id_stem}_{self.calls}",
             type="function",
             function=tool_pb2.FunctionCall(
-                name=call.name, arguments=msgspec.json.format(call.args, indent=-1).decode()
+                name=call.name, arguments=msgspec.json.format(arguments, indent=-1).decode()
             ),
         )
         if "thoughtSignature" in part:
@@ -145,12 +159,21 @@ class CandidateReader:
 
     def _read_block(self, delta: pb.Delta, part: wire.Part) -> None:
         block = {name: msgspec.json.decode(raw) for name, raw in part.items()}
-        if not block:
+        if block.keys() <= _OF_TEXT:  # nothing of a text that is null
             return
+        if "toolCall" in block:
+            self._server_tools.add_call(block["toolCall"])
         self._is_thinking = False
         self._end_text(delta)
         self._tell(delta)
         self._note(delta, {"block": block})
+
+    def _end_reading(self, delta: pb.Delta) -> None:
+        if self._texts:
+            delta.content = "".join(self._texts)
+        if self._thought_texts:
+            delta.reasoning_content = "".join(self._thought_texts)
+        self._texts, self._thought_texts = [], []
 
     def _end_text(self, delta: pb.Delta) -> None:
         if self._text_length:

@@ -150,17 +150,22 @@ def _result(path: str, message: Message, names: dict[str, str], call: ProviderCa
     if not name:
         raise invalid(f"{path}.tool_call_id", "the id of one of the calls before")
     parts = _encoded(path, message, call)
-    media = [part for part in parts if "text" not in part]
-    held = [part for part in media if has_media_results(call.model) and inline_type_of(part) in _RESULT_MEDIA]
+    held: _Parts = []
+    following: _Parts = []
+    can_hold = has_media_results(call.model)
+    for part in parts:
+        if "text" not in part:
+            (held if can_hold and inline_type_of(part) in _RESULT_MEDIA else following).append(part)
     text = "".join(part["text"] for part in parts if "text" in part)
+    has_media = bool(held or following)
     function: dict[str, Any] = {
         "id": message.tool_call_id,
         "name": name,
-        "response": _response(text, is_error=message.is_error) if text or not media else {},
+        "response": _response(text, is_error=message.is_error) if text or not has_media else {},
     }
     if held:
         function["parts"] = held
-    return {"functionResponse": function}, [part for part in media if part not in held]
+    return {"functionResponse": function}, following
 
 
 def _response(text: str, *, is_error: bool) -> dict[str, Any] | msgspec.Raw:

@@ -18,18 +18,27 @@ def reasoning_detail(index: int, *, text: str | None = None, signature: str | No
 
 
 def merged_details(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Gemini's entries, those of one index joined into one; entries of other providers are left out."""
-    blocks: dict[object, dict[str, Any]] = {}
+    """Gemini's entries, the texts of one index joined into one; each `index` is an integer.
+
+    Those without an index are one block. Entries that are no text are left out.
+    """
+    texts: dict[int | None, list[str]] = {}
+    signatures: dict[int | None, str] = {}
     for detail in details:
-        if detail.get("format") != REASONING_FORMAT or detail.get("type") != "reasoning.text":
+        if detail.get("type") != "reasoning.text":
             continue
         index = detail.get("index")
-        block = blocks.setdefault(index, {"text": None, "signature": None})
+        pieces = texts.setdefault(index, [])
         if isinstance(text := detail.get("text"), str):
-            block["text"] = (block["text"] or "") + text
+            pieces.append(text)
         if isinstance(signature := detail.get("signature"), str):
-            block["signature"] = signature
+            signatures[index] = signature
+    free = max((index for index in texts if index is not None), default=-1) + 1
     return [
-        reasoning_detail(index if isinstance(index, int) else place, text=block["text"], signature=block["signature"])
-        for place, (index, block) in enumerate(blocks.items())
+        reasoning_detail(
+            free if index is None else index,
+            text="".join(pieces) if pieces else None,
+            signature=signatures.get(index),
+        )
+        for index, pieces in texts.items()
     ]

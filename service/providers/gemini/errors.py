@@ -16,13 +16,24 @@ from service.errors import Auth, Interrupted, RateLimited, Reason, Rejected, Ups
 from service.providers.chat_api import HeaderLookup
 from service.providers.failures import error_of_status, metadata_of, retry_after_s
 from service.providers.gemini import wire
+from service.providers.gemini.spelling import camel_case
 
 _REQUEST_ID_HEADERS: Final = ("x-goog-request-id", "x-request-id")
 _TOO_LONG: Final = re.compile(r"token count\b.{0,60}?\b(exceeds|model only supports)", re.DOTALL | re.IGNORECASE)
 """The API has no code for it: "The input token count (2551556) exceeds the maximum number of tokens allowed
 (1048576)." Source: https://github.com/google-gemini/gemini-cli/issues/11248 (2026-11-22)."""
+_OF_A_FILE: Final = re.compile(
+    r"\baccess the File\b|\baccessing input file\b|\bFile \S{1,256} (is not in an ACTIVE state|((is|was) )?not found)",
+    re.IGNORECASE,
+)
+"""No code tells them from failures of the key: "You do not have permission to access the File … or it may not
+exist." (403), "The File … is not in an ACTIVE state and usage is not allowed." (400), "Permission denied while
+accessing input file." (403, Vertex AI). Source: https://github.com/googleapis/python-genai/issues/1218,
+https://github.com/BerriAI/litellm/issues/20007 and https://github.com/googleapis/js-genai/issues/666
+(2026-11-22)."""
 _DELAY: Final = re.compile(r"(?P<seconds>\d{1,5}(\.\d{1,9})?)s")
 _FIELD_NAMES: Final = re.compile(r"[A-Za-z_]+")
+_OF_THE_REQUEST: Final = frozenset({400, 403, 404})
 
 _PARAMS: Final = {
     "contents": "messages",
@@ -76,6 +87,9 @@ def _classify(status: int, error: wire.Error, wait_s: float | None, metadata: di
         return Rejected(Reason.CONTEXT_LENGTH_EXCEEDED, message, param="messages", metadata=metadata)
     if "API_KEY_INVALID" in _strings(error, "ErrorInfo", "reason"):  # with status 400
         return error_of_status(401, metadata)
+    if status in _OF_THE_REQUEST and _OF_A_FILE.search(error.message or ""):
+        message = "The provider can't read a file that the conversation names: it is missing, not ready or not shared."
+        return Rejected(Reason.UPSTREAM_REJECTED, message, param="messages", metadata=metadata)
     if error.status == "FAILED_PRECONDITION":
         # The key is good, but may not be used from where the service runs, or not without billing.
         return Auth("The provider does not serve this service's account: its region or billing.", metadata=metadata)
@@ -104,16 +118,11 @@ def _delay_s(error: wire.Error) -> float | None:
 def _param(error: wire.Error) -> str | None:
     """The contract's name of the first parameter that the provider names, where there is one."""
     for field in _violations(error, "BadRequest", "fieldViolations", "field"):
-        names = [_camel(name) for name in _FIELD_NAMES.findall(field)]
+        names = [camel_case(name) for name in _FIELD_NAMES.findall(field)]
         for length in (2, 1):
             if (param := _PARAMS.get(".".join(names[:length]))) is not None:
                 return param
     return None
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(word.capitalize() for word in rest)
 
 
 def _details(error: wire.Error, kind: str) -> Iterator[dict[str, Any]]:

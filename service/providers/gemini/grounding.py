@@ -8,71 +8,24 @@ https://ai.google.dev/api/generate-content#Segment (2026-11-22) they count from 
 
 from __future__ import annotations
 
-import re
-from array import array
-from bisect import bisect_right
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from service.providers.gemini import wire
+from service.providers.gemini.offsets import ByteOffsets
 
-_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
-_MOST_CHANGES: Final = 131_072
-"""Places where the width of characters changes that are kept for one choice: 2 MiB."""
 _MOST_CITATIONS: Final = 10_000
-_CITED: Final = frozenset({"groundingChunks", "groundingSupports"})
-"""What becomes citations, where every source has an address."""
-
-
-class ByteOffsets:
-    """Tells which character begins at a byte of a text that is read piece by piece and not kept.
-
-    Only the places are kept where characters become wider or narrower, up to `_MOST_CHANGES`; beyond them
-    no place can be told.
-    """
-
-    __slots__ = ("_bytes", "_chars", "_end_bytes", "_end_chars", "_is_full", "_widths")
-
-    def __init__(self) -> None:
-        self._end_bytes = self._end_chars = 0
-        self._bytes = array("Q", [0])
-        self._chars = array("Q", [0])
-        self._widths = array("B", [1])
-        self._is_full = False
-
-    def add(self, text: str) -> None:
-        """Go on with the next piece of the text."""
-        if self._is_full:
-            return
-        place = 0
-        for match in _NOT_ASCII.finditer(text):
-            self._run(1, match.start() - place)
-            for character in match[0]:
-                self._run(len(character.encode("utf-8", "surrogatepass")), 1)
-            place = match.end()
-        self._run(1, len(text) - place)
-
-    def character_at(self, offset: int) -> int | None:
-        """Index of the character that begins at byte `offset`, or ends there; None where none does."""
-        if offset > self._end_bytes:
-            return None
-        place = bisect_right(self._bytes, offset) - 1
-        characters, rest = divmod(offset - self._bytes[place], self._widths[place])
-        return None if rest else self._chars[place] + characters
-
-    def _run(self, width: int, count: int) -> None:
-        if not count or self._is_full:
-            return
-        if width != self._widths[-1]:
-            if len(self._widths) >= _MOST_CHANGES:
-                self._is_full = True
-                return
-            self._bytes.append(self._end_bytes)
-            self._chars.append(self._end_chars)
-            self._widths.append(width)
-        self._end_bytes += width * count
-        self._end_chars += count
+"""Kept for one choice, as are so many sources and supports."""
+_OF_A_CITATION: Final = {
+    "web": {"uri", "title"},
+    "retrievedContext": {"uri", "title"},
+    "maps": {"uri", "title"},
+    "image": {"sourceUri", "title"},
+}
+"""What a citation says of a source, by the source's kind."""
+_OF_A_SUPPORT: Final = {"segment", "groundingChunkIndices"}
+_OF_A_SEGMENT: Final = {"startIndex", "endIndex", "text"}
 
 
 class _Place(NamedTuple):
@@ -86,17 +39,27 @@ class _Place(NamedTuple):
 
 
 class Grounding:
-    """Collects the sources of one choice, which may come before, with or after the text."""
+    """Collects the sources of one choice, which may come before, with or after the text.
 
-    __slots__ = ("_chunks", "_cited", "_metadata", "_supports", "offsets")
+    An event of a stream may repeat the sources of those before, also with more behind them, or begin a list of
+    its own. Supports count in the list that came last.
+    """
+
+    __slots__ = ("_begin", "_chunks", "_cited", "_metadata", "_pending", "_says_more", "_supports", "offsets")
 
     def __init__(self) -> None:
         self.offsets = ByteOffsets()
         """To be told the choice's text."""
-        self._chunks: list[wire.Source] = []
-        self._supports: list[wire.GroundingSupport] = []
+        self._chunks: list[bytes] = []
+        """All sources, as they came."""
+        self._begin = 0  # of the list that came last, among them
+        self._pending: list[bytes] = []  # supports whose sources have not come yet
+        self._supports: dict[tuple[int, bytes], None] = {}
+        """Those whose sources have come, with the beginning of their list; in order, none twice."""
         self._cited: dict[_Place, str | None] = {}
         """With the cited text, where it is told; in order, none twice."""
+        self._says_more = False
+        """Whether a source or a support says what no citation does."""
         self._metadata: dict[str, Any] = {}
 
     def add(self, candidate: wire.Candidate) -> None:
@@ -108,43 +71,80 @@ class Grounding:
         if (quoted := candidate.citation_metadata) is not None:
             for citation in (quoted.citation_sources or []) + (quoted.citations or []):
                 if citation.uri:
-                    start, end = citation.start_index, citation.end_index
+                    start, end = citation.start_index or 0, citation.end_index or 0
                     self._cite(_Place(citation.uri, citation.title, start, end, citation.license), None)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What of it no citation says, by the provider's names: queries, search suggestions, fetched pages."""
-        return self._metadata
+        """What of it no citation says, by the provider's names: queries, search suggestions, fetched pages.
+
+        Also the sources and supports, where they say more than a citation can (pieces of documents, confidence
+        scores), or where there is no source for a support. Those of many lists are put into one.
+        """
+        if not self._says_more and not self._pending:
+            return self._metadata
+        supports = [_counted_from(begin, support) for begin, support in self._supports]
+        supports += [msgspec.json.decode(support) for support in self._pending]
+        lists = {
+            "groundingChunks": [msgspec.json.decode(chunk) for chunk in self._chunks],
+            "groundingSupports": supports,
+        }
+        told = {name: items for name, items in lists.items() if items}
+        return self._metadata | {"groundingMetadata": self._metadata.get("groundingMetadata", {}) | told}
 
     def annotations(self) -> list[dict[str, Any]]:
         """All citations, once the text is complete: those of a place first, then sources without one."""
         used = {(place.uri, place.title) for place in self._cited}
-        sources = {(chunk.uri, chunk.title): chunk.uri for chunk in self._chunks}
+        sources = {(source.uri, source.title): source.uri for source in map(_source, self._chunks)}
         rest = [_Place(uri, key[1], 0, 0) for key, uri in sources.items() if uri and key not in used]
         return [
             self._annotation(place, text) for place, text in (*self._cited.items(), *((place, None) for place in rest))
         ]
 
     def _add_grounding(self, grounding: dict[str, msgspec.Raw]) -> None:
-        if "groundingChunks" in grounding:
-            self._chunks = [_source(chunk) for chunk in wire.decode_chunks(grounding["groundingChunks"])]
-        if "groundingSupports" in grounding and len(self._supports) < _MOST_CITATIONS:
-            self._supports += wire.decode_supports(grounding["groundingSupports"])
-        if self._chunks:
-            for support in self._supports:
-                self._cite_support(support)
-            self._supports.clear()
-        is_told = all(chunk.uri for chunk in self._chunks)
-        rest = {name: msgspec.json.decode(raw) for name, raw in grounding.items() if not (is_told and name in _CITED)}
+        rest = {name: raw for name, raw in grounding.items() if name not in {"groundingChunks", "groundingSupports"}}
+        if chunks := _items(grounding, "groundingChunks"):
+            self._add_chunks(chunks)
+        if len(self._supports) + len(self._pending) < _MOST_CITATIONS:
+            self._pending += _items(grounding, "groundingSupports")
+        if len(self._chunks) > self._begin:
+            for support in self._pending:
+                self._add_support(support)
+            self._pending = []
         if rest:
-            self._metadata["groundingMetadata"] = self._metadata.get("groundingMetadata", {}) | rest
+            told = {name: msgspec.json.decode(raw) for name, raw in rest.items()}
+            self._metadata["groundingMetadata"] = self._metadata.get("groundingMetadata", {}) | told
 
-    def _cite_support(self, support: wire.GroundingSupport) -> None:
+    def _add_chunks(self, chunks: list[bytes]) -> None:
+        known = self._chunks[self._begin :]
+        if all(chunk == other for chunk, other in zip(known, chunks, strict=False)):
+            new = chunks[len(known) :]
+        else:
+            new = chunks
+            if len(self._chunks) < _MOST_CITATIONS:
+                self._begin = len(self._chunks)
+            del self._chunks[self._begin :]
+        self._chunks += new
+        self._says_more = self._says_more or not all(map(_is_told, new))
+
+    def _add_support(self, encoded: bytes) -> None:
+        if (self._begin, encoded) in self._supports:
+            return
+        self._supports[self._begin, encoded] = None
+        support = wire.decode_support(encoded)
         segment = support.segment or wire.Segment()
-        for index in support.grounding_chunk_indices or ():
-            if index < len(self._chunks) and (uri := self._chunks[index].uri):
-                place = _Place(uri, self._chunks[index].title, segment.start_index, segment.end_index)
+        places = support.grounding_chunk_indices or []
+        uris = []
+        for index in places:
+            within = 0 <= index < len(self._chunks) - self._begin
+            source = _source(self._chunks[self._begin + index]) if within else wire.Source()
+            uris.append(source.uri)
+            if source.uri:
+                place = _Place(source.uri, source.title, segment.start_index or 0, segment.end_index or 0)
                 self._cite(place, segment.text)
+        members: dict[str, Any] = msgspec.json.decode(encoded)
+        says_more = not (members.keys() <= _OF_A_SUPPORT and (members.get("segment") or {}).keys() <= _OF_A_SEGMENT)
+        self._says_more = self._says_more or says_more or not uris or not all(uris)
 
     def _cite(self, place: _Place, text: str | None) -> None:
         if len(self._cited) < _MOST_CITATIONS:
@@ -163,6 +163,29 @@ class Grounding:
         return {"type": "url_citation", "url_citation": citation}
 
 
-def _source(chunk: wire.GroundingChunk) -> wire.Source:
+def _items(grounding: dict[str, msgspec.Raw], name: str) -> list[bytes]:
+    """The JSON texts of a list's items."""
+    return [bytes(item) for item in wire.decode_items(grounding[name]) or ()] if name in grounding else []
+
+
+def _source(encoded: bytes) -> wire.Source:
+    chunk = wire.decode_chunk(encoded)
     source = chunk.web or chunk.retrieved_context or chunk.maps or chunk.image or wire.Source()
     return wire.Source(uri=source.uri or source.source_uri, title=source.title)
+
+
+def _is_told(encoded: bytes) -> bool:
+    """Whether a citation says all of the source."""
+    chunk: dict[str, Any] = msgspec.json.decode(encoded)
+    return bool(_source(encoded).uri) and all(
+        not source or (isinstance(source, dict) and source.keys() <= _OF_A_CITATION.get(kind, set()))
+        for kind, source in chunk.items()
+    )
+
+
+def _counted_from(begin: int, encoded: bytes) -> dict[str, Any]:
+    """The support with places in the list of all sources, of which its own begins at `begin`."""
+    support: dict[str, Any] = msgspec.json.decode(encoded)
+    if begin and support.get("groundingChunkIndices"):
+        support["groundingChunkIndices"] = [begin + index for index in support["groundingChunkIndices"]]
+    return support

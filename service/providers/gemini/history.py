@@ -10,9 +10,9 @@ from service._gen.parley.v1.message_pb2 import Message
 from service._gen.parley.v1.tool_pb2 import ToolCall
 from service.errors import invalid
 from service.json_values import Json
-from service.providers.content import object_at, parts_of
+from service.providers.content import object_at, own_reasoning, parts_of
 from service.providers.gemini import wire
-from service.providers.gemini.details import FORMAT, merged_details
+from service.providers.gemini.details import FORMAT, REASONING_FORMAT, merged_details
 from service.providers.gemini.models import needs_signatures
 from service.providers.gemini.parts import encode_part
 from service.providers.provider import ProviderCall
@@ -97,7 +97,12 @@ class _Turn:
 
 def _thoughts(path: str, message: Message) -> dict[int, dict[str, Any]]:
     """The signed ones, by their index."""
-    details = [object_at(f"{path}.reasoning_details[{i}]", item) for i, item in enumerate(message.reasoning_details)]
+    details = []
+    for place, detail in own_reasoning(path, message, REASONING_FORMAT):
+        index = detail.get("index")
+        if index is not None and (not isinstance(index, int) or isinstance(index, bool)):
+            raise invalid(f"{place}.index", "a whole number")
+        details.append(detail)
     return {
         detail["index"]: {"text": detail.get("text", ""), "thought": True, "thoughtSignature": detail["signature"]}
         for detail in merged_details(details)

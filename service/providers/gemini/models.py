@@ -6,6 +6,8 @@ import re
 from typing import Final
 
 _GENERATION: Final = re.compile(r"\bgemini-(?P<generation>\d+)")
+_GOOGLES_OWN: Final = re.compile(r"(.*\bmodels/)?gemini-[^/]*")
+"""Neither another family, such as Gemma, nor an endpoint or a tuned model, whose name says nothing."""
 
 
 def generation_of(model: str) -> int | None:
@@ -20,7 +22,9 @@ def has_media_results(model: str) -> bool:
     Source: https://ai.google.dev/gemini-api/docs/function-calling#multimodal (2026-11-22).
     """
     generation = generation_of(model)
-    return generation is None or generation >= 3  # noqa: PLR2004 - Gemini 3
+    if generation is None:
+        return _GOOGLES_OWN.fullmatch(model) is not None  # such as gemini-flash-latest
+    return generation >= 3  # noqa: PLR2004 - Gemini 3
 
 
 def has_part_resolution(model: str) -> bool:
@@ -36,7 +40,7 @@ def needs_signatures(model: str) -> bool:
 
     Source: https://ai.google.dev/gemini-api/docs/thought-signatures (2026-11-22).
     """
-    return "gemini" in model and has_media_results(model)
+    return has_media_results(model)
 
 
 def needs_property_ordering(model: str) -> bool:

@@ -112,7 +112,10 @@ def _by_address(path: str, url: str, default: str, media_type: str = "") -> dict
         return _inline(media_type or data.media_type or default, data.base64)
     if url[:5].lower() == "data:":
         raise invalid(path, "a data: URL in base64, or another address")
-    ending = urlsplit(url).path.rpartition("/")[2].rpartition(".")[2].lower()
+    try:
+        ending = urlsplit(url).path.rpartition("/")[2].rpartition(".")[2].lower()
+    except ValueError:  # such as a bracket that is never closed
+        raise invalid(path, "a data: URL in base64, or another address") from None
     return {"fileData": {"mimeType": media_type or _TYPES.get(ending, default), "fileUri": url}}
 
 

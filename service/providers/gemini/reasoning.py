@@ -6,7 +6,6 @@ https://ai.google.dev/gemini-api/docs/openai#thinking (2026-11-22).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from service.errors import invalid
 from service.json_values import Json
 from service.providers.content import object_at
 from service.providers.gemini.models import generation_of
+from service.providers.gemini.spelling import member_path
 from service.providers.provider import ProviderCall
 
 KNOWN: Final = frozenset(
@@ -41,7 +41,6 @@ _LEVELS: Final = {
     "max": "XHIGH",
 }
 """Levels by effort; which of them a model knows is for it to say. There is none for "none"."""
-_NAME: Final = re.compile(r"[a-z_]{1,64}")
 _DYNAMIC: Final = -1
 """The model itself decides how much to think."""
 
@@ -49,7 +48,8 @@ _DYNAMIC: Final = -1
 def thinking_config(call: ProviderCall) -> dict[str, Any]:
     """`thinkingConfig`; empty where nothing is asked for.
 
-    Thoughts are shown where thinking is asked for, unless the request says that they shall not be.
+    Thoughts are shown where thinking is asked for, unless the request says that they shall not be. To show
+    those of a model that has none is no wish that could fail.
 
     Raises:
         RequestError: Two parameters contradict each other; `param` names the second.
@@ -57,7 +57,8 @@ def thinking_config(call: ProviderCall) -> dict[str, Any]:
     wish = _Wish(call)
     wish.read()
     config = wish.amount()
-    if wish.is_shown or (wish.is_shown is None and wish.is_wanted and call.capabilities.reasoning != "none"):
+    is_shown = wish.is_wanted if wish.is_shown is None else wish.is_shown
+    if is_shown and call.capabilities.reasoning != "none":
         config["includeThoughts"] = True
     return config
 
@@ -71,7 +72,7 @@ class _Wish:
         self._effort: str | None = None
         self._budget: int | None = None
         self._is_on: bool | None = None
-        self._source = ""  # the parameter that said how much
+        self._sources: list[str] = []  # the parameters that said how much
 
     @property
     def is_wanted(self) -> bool:
@@ -100,7 +101,7 @@ class _Wish:
 
     def amount(self) -> dict[str, Any]:
         """How much to think."""
-        if not self._source:
+        if not self._sources:
             return {}
         if self._call.capabilities.reasoning == "none":
             if self.is_wanted:
@@ -126,7 +127,8 @@ class _Wish:
         return {"thinkingLevel": _LEVELS[self._effort]} if self._effort is not None else {}
 
     def _omit(self, what: str) -> None:
-        self._call.omissions.omit(self._source, f"has a model `{self._call.model}` that {what}")
+        for source in self._sources:
+            self._call.omissions.omit(source, f"has a model `{self._call.model}` that {what}")
 
     def _read_object(self, path: str, members: dict[str, Json], readers: dict[str, _Reader]) -> None:
         for name, value in members.items():
@@ -135,36 +137,36 @@ class _Wish:
             if name in readers:
                 readers[name](self, f"{path}.{name}", value)
             else:
-                self._call.omissions.omit(f"{path}.{name}" if _NAME.fullmatch(name) else path, "has no such setting")
+                self._call.omissions.omit(member_path(path, name), "has no such setting")
 
     def set_effort(self, param: str, effort: Json) -> None:
         """How much, in a word."""
         if not isinstance(effort, str) or effort not in _BUDGETS:
             raise invalid(param, "one of " + ", ".join(f'"{word}"' for word in _BUDGETS))
         if self._budget is not None or effort != (self._effort or effort):
-            raise invalid(param, f"left out where `{self._source}` says how much to reason")
+            raise invalid(param, f"left out where `{self._sources[0]}` says how much to reason")
         self._agree(param, is_on=effort != "none")
-        self._effort, self._source = effort, self._source or param
+        self._effort = effort
 
     def set_budget(self, param: str, budget: Json) -> None:
         """How much, in tokens."""
         if not isinstance(budget, int) or isinstance(budget, bool) or not _DYNAMIC <= budget < 2**31:
             raise invalid(param, "a number of tokens")
         if self._effort is not None or budget != (budget if self._budget is None else self._budget):
-            raise invalid(param, f"left out where `{self._source}` says how much to reason")
+            raise invalid(param, f"left out where `{self._sources[0]}` says how much to reason")
         self._agree(param, is_on=budget != 0)
-        self._budget, self._source = budget, self._source or param
+        self._budget = budget
 
     def switch(self, param: str, is_on: Json) -> None:
         """Whether at all."""
         if not isinstance(is_on, bool):
             raise invalid(param, "true or false")
         self._agree(param, is_on=is_on)
-        self._is_on, self._source = is_on, self._source or param
+        self._is_on = is_on
 
     def set_type(self, param: str, kind: Json) -> None:
         """Whether at all, as Anthropic says it."""
-        if kind not in {"enabled", "disabled", "adaptive"}:
+        if not isinstance(kind, str) or kind not in {"enabled", "disabled", "adaptive"}:
             raise invalid(param, '"enabled", "disabled" or "adaptive"')
         self.switch(param, kind != "disabled")
 
@@ -181,8 +183,9 @@ class _Wish:
         self.is_shown = is_shown
 
     def _agree(self, param: str, *, is_on: bool) -> None:
-        if self._source and self.is_wanted != is_on:
-            raise invalid(param, f"left out where `{self._source}` says the contrary")
+        if self._sources and self.is_wanted != is_on:
+            raise invalid(param, f"left out where `{self._sources[0]}` says the contrary")
+        self._sources.append(param)
 
 
 _Reader = Callable[[_Wish, str, Json], None]

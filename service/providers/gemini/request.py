@@ -18,6 +18,7 @@ from service.providers.gemini.models import needs_property_ordering
 from service.providers.gemini.reasoning import KNOWN as REASONING
 from service.providers.gemini.reasoning import thinking_config
 from service.providers.gemini.schema import with_property_ordering
+from service.providers.gemini.spelling import with_camel_case
 from service.providers.gemini.tools import encode_tool_config, encode_tools
 from service.providers.provider import ProviderCall
 
@@ -52,11 +53,12 @@ def encode_request(call: ProviderCall, stream: bool) -> EncodedCall:  # noqa: FB
     request = call.request
     call.omissions.omit_others(request, KNOWN)
     conversation = encode_messages(call)
+    tools = encode_tools(call)
     body: dict[str, Any] = {
         "systemInstruction": {"parts": conversation.system} if conversation.system else None,
         "contents": conversation.contents,
-        "tools": encode_tools(call),
-        "toolConfig": encode_tool_config(call),
+        "tools": tools,
+        "toolConfig": encode_tool_config(call, tools),
         "safetySettings": [
             object_at(f"safety_settings[{index}]", setting) for index, setting in enumerate(request.safety_settings)
         ],
@@ -64,7 +66,7 @@ def encode_request(call: ProviderCall, stream: bool) -> EncodedCall:  # noqa: FB
         "serviceTier": _service_tier(call),
     }
     body = {name: value for name, value in body.items() if value}
-    merge_extra_body(body, request)
+    merge_extra_body(body, with_camel_case(request))
     return EncodedCall(_path(call.model, stream=stream), _encode_json(body))
 
 

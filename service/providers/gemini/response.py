@@ -16,6 +16,7 @@ from service.providers.gemini.candidate import CandidateReader
 from service.providers.gemini.details import merged_details
 from service.providers.gemini.errors import error_within_answer
 from service.providers.gemini.finish import finish_of
+from service.providers.gemini.server_tools import ServerTools
 from service.providers.provider import Identity, ProviderCall
 from service.providers.reading import malformed_if_unreadable
 
@@ -26,8 +27,8 @@ _MODALITY_FIELDS: Final = {
     "VIDEO": "video_tokens",
 }
 """DOCUMENT has no field in the contract."""
-_TIER_OF_TRAFFIC: Final = {"ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_FLEX": "flex"}
-"""Other kinds of Vertex AI's traffic are no class of processing that a request asks for."""
+_USUAL_TRAFFIC: Final = frozenset({"", "ON_DEMAND", "TRAFFIC_TYPE_UNSPECIFIED"})
+"""Of Vertex AI's traffic types those at the list price. Source: google-genai 3.4, TrafficType."""
 
 
 def translate_completion(provider: str, body: bytes, call: ProviderCall) -> pb.ChatCompletion:
@@ -47,10 +48,12 @@ def _completion(provider: str, answer: wire.Answer, identity: Identity) -> pb.Ch
     if answer.error is not None:
         raise error_within_answer(provider, answer.error)
     completion_id = answer.response_id or identity.id
+    server_tools = ServerTools()
     if answer.candidates:
-        numbered = [(index_of(candidate, place), candidate) for place, candidate in enumerate(answer.candidates)]
-        numbered.sort(key=lambda item: item[0])
-        choices = [_choice(provider, index, candidate, f"{completion_id}_{index}") for index, candidate in numbered]
+        choices = []
+        for index, candidate in numbered(provider, answer.candidates):
+            reader = CandidateReader(provider, f"{completion_id}_{index}", server_tools)
+            choices.append(_choice(provider, index, candidate, reader))
     elif (feedback := answer.prompt_feedback) is not None and feedback.block_reason:
         choices = [_blocked(feedback)]
     else:
@@ -61,14 +64,25 @@ def _completion(provider: str, answer: wire.Answer, identity: Identity) -> pb.Ch
         created=created_of(answer) or identity.created,
         model=identity.model,
         choices=choices,
-        usage=usage_of(answer.usage_metadata),
+        usage=usage_of(answer.usage_metadata, server_tools),
         service_tier=service_tier_of(answer.usage_metadata),
     )
 
 
-def index_of(candidate: wire.Candidate, place: int) -> int:
-    """Number of the choice; `place` is the candidate's place in its list."""
-    return place if candidate.index is None else candidate.index
+def numbered(provider: str, candidates: list[wire.Candidate]) -> list[tuple[int, wire.Candidate]]:
+    """The candidates by the number of their choice.
+
+    As in all of protobuf's JSON a 0 may be left out; where none has a number, they are counted.
+
+    Raises:
+        Malformed: Two have the same number.
+    """
+    is_told = any(candidate.index is not None for candidate in candidates)
+    by_number = {candidate.index or 0 if is_told else place: candidate for place, candidate in enumerate(candidates)}
+    if len(by_number) < len(candidates):
+        message = "Two candidates of the provider's answer have the same number."
+        raise Malformed(message, metadata={"provider": provider})
+    return sorted(by_number.items())
 
 
 def created_of(answer: wire.Answer) -> int:
@@ -81,8 +95,8 @@ def created_of(answer: wire.Answer) -> int:
     return int(seconds) if 0 < seconds < 2**32 else 0
 
 
-def usage_of(usage: wire.Usage | None) -> pb.Usage | None:
-    """The tokens used; None where no count is told, as for a prompt that was blocked.
+def usage_of(usage: wire.Usage | None, server_tools: ServerTools) -> pb.Usage | None:
+    """What was used; None where no count of tokens is told, as for a prompt that was blocked.
 
     Thoughts, and what the provider's own tools found, are counted beside the rest there and within it here.
     Source: https://ai.google.dev/api/generate-content#UsageMetadata (2026-11-22).
@@ -109,14 +123,20 @@ def usage_of(usage: wire.Usage | None) -> pb.Usage | None:
         total_tokens=total,
         prompt_tokens_details=of_prompt if of_prompt.ListFields() else None,
         completion_tokens_details=of_answer if of_answer.ListFields() else None,
+        server_tool_use=server_tools.counts(),
     )
 
 
 def service_tier_of(usage: wire.Usage | None) -> str | None:
-    """The class of processing, where the provider tells one."""
+    """The class of processing, where the provider tells one.
+
+    Vertex AI tells types of traffic: ON_DEMAND_FLEX is its "flex", and what is not on demand goes by its name.
+    """
     if usage is None:
         return None
-    return usage.service_tier or _TIER_OF_TRAFFIC.get(usage.traffic_type or "")
+    traffic = usage.traffic_type or ""
+    other = None if traffic in _USUAL_TRAFFIC else traffic.removeprefix("ON_DEMAND_").lower()
+    return usage.service_tier or other
 
 
 def logprobs_of(result: wire.LogprobsResult | None) -> pb.Logprobs | None:
@@ -168,8 +188,7 @@ def _blocked(feedback: wire.PromptFeedback) -> pb.Choice:
     return choice
 
 
-def _choice(provider: str, index: int, candidate: wire.Candidate, id_stem: str) -> pb.Choice:
-    reader = CandidateReader(provider, id_stem)
+def _choice(provider: str, index: int, candidate: wire.Candidate, reader: CandidateReader) -> pb.Choice:
     said, last = reader.read(candidate), reader.finish()
     details = merged_details([object_to_json(detail) for detail in said.reasoning_details])
     message = pb.AssistantMessage(

@@ -21,11 +21,12 @@ from service.providers.gemini.response import (
     created_of,
     end_blocked,
     end_choice,
-    index_of,
     logprobs_of,
+    numbered,
     service_tier_of,
     usage_of,
 )
+from service.providers.gemini.server_tools import ServerTools
 from service.providers.provider import ProviderCall
 from service.providers.reading import malformed_if_unreadable
 from service.providers.sse import SseEvent
@@ -44,6 +45,7 @@ class StreamTranslator:
         self._id = ""
         self._created = 0
         self._readers: dict[int, CandidateReader] = {}
+        self._server_tools = ServerTools()
         self._block: wire.PromptFeedback | None = None
         self._usage: wire.Usage | None = None
 
@@ -78,7 +80,7 @@ class StreamTranslator:
             raise Interrupted(
                 "The provider's stream ended before the answer was complete.", metadata={"provider": self._provider}
             )
-        if (usage := usage_of(self._usage)) is not None:
+        if (usage := usage_of(self._usage, self._server_tools)) is not None:
             chunks.append(self._chunk())
             chunks[-1].usage.CopyFrom(usage)
         return chunks
@@ -95,8 +97,8 @@ class StreamTranslator:
             if self._block is None:
                 chunks.append(self._choice_chunk(0, _FIRST_DELTA))
             self._block = feedback
-        for place, candidate in enumerate(event.candidates or ()):
-            chunks += self._translate_candidate(index_of(candidate, place), candidate)
+        for index, candidate in numbered(self._provider, event.candidates or []):
+            chunks += self._translate_candidate(index, candidate)
         return chunks
 
     def _translate_candidate(self, index: int, candidate: wire.Candidate) -> list[pb.ChatCompletionChunk]:
@@ -105,7 +107,8 @@ class StreamTranslator:
         if reader is None:
             if len(self._readers) >= _MOST_CHOICES:
                 raise Malformed("The provider's stream has too many candidates.", metadata={"provider": self._provider})
-            reader = self._readers[index] = CandidateReader(self._provider, f"{self._id}_{index}")
+            reader = CandidateReader(self._provider, f"{self._id}_{index}", self._server_tools)
+            self._readers[index] = reader
             if self._block is None or index:
                 chunks.append(self._choice_chunk(index, _FIRST_DELTA))
         delta, logprobs = reader.read(candidate), logprobs_of(candidate.logprobs_result)

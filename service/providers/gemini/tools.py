@@ -10,11 +10,13 @@ from typing import Any, Final
 from service._gen.parley.v1.tool_pb2 import FunctionDefinition, Tool
 from service.json_values import Json
 from service.providers.content import object_at
+from service.providers.gemini.spelling import member_path
 from service.providers.provider import ProviderCall
 from service.providers.tool_choice import ToolChoice, tool_choice_of
 
 _MODES: Final = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 _SEARCH: Final = frozenset({"googleSearch", "google_search"})
+_DECLARATIONS: Final = ("functionDeclarations", "function_declarations")
 
 
 def encode_tools(call: ProviderCall) -> list[dict[str, Any]]:
@@ -47,24 +49,52 @@ def encode_tools(call: ProviderCall) -> list[dict[str, Any]]:
     return tools
 
 
-def encode_tool_config(call: ProviderCall) -> dict[str, Any]:
-    """`toolConfig`; empty where the request leaves the choice to the provider.
+def encode_tool_config(call: ProviderCall, tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """`toolConfig` for the encoded `tools`; empty where the request leaves the choice to the provider.
+
+    The choice is one among functions: where there are none, the Gemini API refuses it, and other tools can be
+    neither demanded nor kept from the model. Source: https://github.com/pydantic/pydantic-ai/pull/5791
+    (2026-11-22).
 
     `strict` asks that calls match their schema. Gemini has no such mark for one function, but the mode
     VALIDATED for all of them; ANY ensures it in any case. VALIDATED is also the mode in which the model may
     call only some functions, or none.
+
+    Raises:
+        RequestError: The choice can't be told.
     """
     choice = tool_choice_of(call.request)
+    functions = _names_of_functions(tools)
+    names = None if choice is None or choice.names is None else [name for name in choice.names if name in functions]
+    if choice is not None and _is_untold(choice, names, tools, functions):
+        call.omissions.omit("tool_choice", "can be told to choose among functions only")
+        choice, names = None, None
     is_strict = any(tool.function.strict for tool in call.request.tools)
-    if choice is None and not is_strict:
+    if not functions or (choice is None and not is_strict):
         return {}
     choice = choice or ToolChoice("auto")
     config: dict[str, Any] = {"mode": _MODES[choice.mode]}
-    if choice.mode == "auto" and (is_strict or choice.names is not None):
+    if choice.mode == "auto" and (is_strict or names is not None):
         config["mode"] = "VALIDATED"
-    if choice.names is not None:
-        config["allowedFunctionNames"] = list(choice.names)
+    if names is not None:
+        config["allowedFunctionNames"] = names
     return {"functionCallingConfig": config}
+
+
+def _names_of_functions(tools: list[dict[str, Any]]) -> set[str]:
+    """The functions' names, also of those that a tool of the provider's own declares."""
+    lists = [tool[member] for tool in tools for member in _DECLARATIONS if isinstance(tool.get(member), list)]
+    declared = [function.get("name") for functions in lists for function in functions if isinstance(function, dict)]
+    return {name for name in declared if isinstance(name, str)}
+
+
+def _is_untold(choice: ToolChoice, names: list[str] | None, tools: list[dict[str, Any]], functions: set[str]) -> bool:
+    """Whether the choice asks for what no `toolConfig` says."""
+    if names is not None:
+        return not names
+    if functions:
+        return False
+    return choice.mode == "required" or (choice.mode == "none" and bool(tools))
 
 
 def _kind(tool: Tool) -> str:
@@ -81,6 +111,6 @@ def _function(path: str, function: FunctionDefinition) -> dict[str, Any]:
 
 
 def _omit_search_options(options: dict[str, Json], call: ProviderCall) -> None:
-    for name in ("search_context_size", "user_location"):
-        if options.get(name) is not None:
-            call.omissions.omit(f"web_search_options.{name}", "has no such setting")
+    for name, value in options.items():
+        if value is not None:
+            call.omissions.omit(member_path("web_search_options", name), "has no such setting")

@@ -17,6 +17,8 @@ Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 Index: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**16)]
 Part: TypeAlias = dict[str, msgspec.Raw]
 
+NULL: Final = msgspec.Raw(b"null")
+
 
 class FunctionCall(msgspec.Struct, rename="camel"):
     """A function that the model calls."""
@@ -57,8 +59,8 @@ class GroundingChunk(msgspec.Struct, rename="camel"):
 class Segment(msgspec.Struct, rename="camel"):
     """A piece of the answer's text, in bytes of UTF-8."""
 
-    start_index: Count = 0
-    end_index: Count = 0
+    start_index: int | None = None
+    end_index: int | None = None
     text: str | None = None
 
 
@@ -66,14 +68,14 @@ class GroundingSupport(msgspec.Struct, rename="camel"):
     """Which sources a piece of the text rests on."""
 
     segment: Segment | None = None
-    grounding_chunk_indices: list[Index] | None = None
+    grounding_chunk_indices: list[int] | None = None
 
 
 class Citation(msgspec.Struct, rename="camel"):
     """A text that the answer quotes, in bytes of UTF-8."""
 
-    start_index: Count = 0
-    end_index: Count = 0
+    start_index: int | None = None
+    end_index: int | None = None
     uri: str | None = None
     title: str | None = None
     license: str | None = None
@@ -189,8 +191,10 @@ decode_string: Final = msgspec.json.Decoder(str).decode
 decode_boolean: Final = msgspec.json.Decoder(bool).decode
 decode_function_call: Final = msgspec.json.Decoder(FunctionCall).decode
 decode_arguments: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-decode_chunks: Final = msgspec.json.Decoder(list[GroundingChunk]).decode
-decode_supports: Final = msgspec.json.Decoder(list[GroundingSupport]).decode
+decode_items: Final = msgspec.json.Decoder(list[msgspec.Raw] | None).decode
+decode_objects: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | None).decode
+decode_chunk: Final = msgspec.json.Decoder(GroundingChunk).decode
+decode_support: Final = msgspec.json.Decoder(GroundingSupport).decode
 
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What the decoders raise for bytes that are not what they should be."""

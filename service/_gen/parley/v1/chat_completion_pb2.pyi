@@ -838,8 +838,9 @@ class Usage(_message.Message):
 
     @_builtins.property
     def server_tool_use(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How often the provider ran tools of its own, by its name of the count: "web_search_requests",
-        or a step by another model ("advisor_message"), whose tokens are not in the totals.
+        """How often the provider ran tools of its own, by its name of the count, or Parley's where it has
+        none: "web_search_requests" and the like, or a step by another model ("advisor_message"), whose
+        tokens are not in the totals.
         """
 
     def __init__(

@@ -36,29 +36,70 @@ def within_abilities(call: ProviderCall) -> ProviderCall:
     _check_parameters(call)
     if call.capabilities.input_kinds is not None:
         for index, message in enumerate(call.request.messages):
-            _check_parts(call, f"messages[{index}]", message, call.capabilities.input_kinds)
+            if message.content.WhichOneof("kind") != "string_value":  # which every model reads
+                _check_parts(call, f"messages[{index}]", message, call.capabilities.input_kinds)
     dropped = call.omissions.dropped[before:]
     if not dropped:
         return call
     remaining = ChatCompletionRequest()
     remaining.CopyFrom(call.request)
     for name in dropped:
-        remaining.ClearField(name)  # type: ignore[arg-type]  # names of the contract, all of them
+        _clear(remaining, name)
     return replace(call, request=remaining)
 
 
+def effort_of(request: ChatCompletionRequest) -> str:
+    """The effort that the request names first; empty where it names none."""
+    return next((effort for _, effort in _efforts_of(request)), "")
+
+
+def _efforts_of(request: ChatCompletionRequest) -> list[tuple[str, str]]:
+    """By which parameters the request names an effort, and which. Not to reason at all is one of "none".
+
+    Of OpenRouter's `reasoning`, what is no effort is each provider's own to look at, as are the other ways to
+    ask for reasoning.
+    """
+    efforts = [("reasoning_effort", request.reasoning_effort)] if request.reasoning_effort else []
+    if request.HasField("reasoning"):
+        for entry in request.reasoning.fields:
+            if entry.key == "effort" and entry.value.string_value:
+                efforts.append(("reasoning.effort", entry.value.string_value))
+            elif entry.key == "enabled" and entry.value.WhichOneof("kind") == "bool_value":
+                efforts += [] if entry.value.bool_value else [("reasoning.enabled", "none")]
+    return efforts
+
+
 def _check_parameters(call: ProviderCall) -> None:
-    known, request, omissions = call.capabilities, call.request, call.omissions
-    effort = request.reasoning_effort
+    known, request, efforts = call.capabilities, call.request, _efforts_of(call.request)
     if known.tools is False and (request.tools or request.functions):
         _omit(call, _TOOLS, "can't call functions")
-    if known.reasoning == "none" and effort not in {"", "none"}:
-        _omit(call, ("reasoning_effort",), "does not reason")
-    elif known.reasoning_efforts is not None and effort and effort not in known.reasoning_efforts:
-        words = ", ".join(f'"{word}"' for word in known.reasoning_efforts)
-        omissions.omit("reasoning_effort", f"has a model `{call.model}` that takes only {words}")
-    if known.sampling is False and not (known.reasoning == "effort" and effort == "none"):
+    for param, effort in efforts:
+        _check_effort(call, param, effort)
+    if known.sampling is False and not (known.reasoning == "effort" and efforts and efforts[0][1] == "none"):
         _omit(call, _SAMPLING, "samples in its own way")
+
+
+def _check_effort(call: ProviderCall, param: str, effort: str) -> None:
+    known, model = call.capabilities, call.model
+    if known.reasoning == "none":
+        if effort != "none":
+            call.omissions.omit(param, f"has a model `{model}` that does not reason")
+    elif known.reasoning_efforts is not None and effort not in known.reasoning_efforts:
+        words = ", ".join(f'"{word}"' for word in known.reasoning_efforts)
+        call.omissions.omit(param, f"has a model `{model}` that takes only {words}")
+
+
+def _clear(request: ChatCompletionRequest, name: str) -> None:
+    """Take a parameter of the contract away, or a member of one that is an object."""
+    field, _, member = name.partition(".")
+    if member:
+        entries = getattr(request, field).fields
+        kept = [entry for entry in entries if entry.key != member]
+        if kept:
+            del entries[:]
+            entries.extend(kept)
+            return
+    request.ClearField(field)  # type: ignore[arg-type]  # names of the contract, all of them
 
 
 def _omit(call: ProviderCall, names: tuple[str, ...], what: str) -> None:
@@ -83,7 +124,5 @@ def _parts(message: Message) -> list[tuple[str, str]]:
     """Place and type of each part of the content."""
     if message.parts:
         return [(f"parts[{index}]", part.type) for index, part in enumerate(message.parts)]
-    if not message.HasField("content"):
-        return []
     values = message.content.list_value.values
     return [(f"content[{index}]", value.struct_value.fields["type"].string_value) for index, value in enumerate(values)]

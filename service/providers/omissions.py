@@ -40,6 +40,12 @@ _ASKS_FOR_NOTHING: Final[dict[str, Callable[[Any], bool]]] = {
     "tool_choice": lambda value: value.string_value == "auto" or value.WhichOneof("kind") == "null_value",
     "function_call": lambda value: value.WhichOneof("kind") == "null_value",
     "safe_prompt": lambda value: not value,
+    "typical_p": lambda value: value == 1,
+    "include_reasoning": lambda value: value,
+    # Not so `web_search_options` and `search_parameters`: an empty one asks for a search.
+    **dict.fromkeys(
+        ("thinking", "reasoning", "chat_template_kwargs", "prompt_cache_options"), lambda value: not value.fields
+    ),
 }
 
 

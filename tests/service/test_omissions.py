@@ -9,6 +9,7 @@ import pytest
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service.catalogue import Capabilities
 from service.errors import Reason, RequestError
+from service.json_values import object_to_json
 from service.providers.abilities import within_abilities
 from service.providers.omissions import PARLEYS_OWN, Omissions, asks_for_nothing
 from service.providers.provider import Identity, ProviderCall
@@ -112,6 +113,14 @@ def test_content_is_refused_even_where_parameters_may_be_dropped() -> None:
         ("service_tier", "default", "priority"),
         ("parallel_tool_calls", True, False),
         ("tool_choice", "auto", "none"),
+        ("typical_p", 1, 0.9),
+        ("include_reasoning", True, False),
+        ("thinking", {}, {"type": "enabled"}),
+        ("reasoning", {}, {"effort": "low"}),
+        ("chat_template_kwargs", {}, {"k": None}),
+        ("prompt_cache_options", {}, {"mode": "explicit"}),
+        ("web_search_options", None, {}),
+        ("search_parameters", None, {}),
         ("safe_prompt", False, True),
         ("seed", None, 0),
         ("user", None, "u"),
@@ -148,6 +157,9 @@ def test_known_fields_and_parleys_own_are_let_pass() -> None:
         (Capabilities(tools=False), {"functions": [{"name": "f"}]}, "functions"),
         (Capabilities(reasoning="none"), {"reasoning_effort": "low"}, "reasoning_effort"),
         (Capabilities(reasoning_efforts=("low", "high")), {"reasoning_effort": "max"}, "reasoning_effort"),
+        (Capabilities(reasoning="none"), {"reasoning": {"effort": "high"}}, "reasoning.effort"),
+        (Capabilities(reasoning_efforts=("low", "high")), {"reasoning": {"effort": "xhigh"}}, "reasoning.effort"),
+        (Capabilities(reasoning_efforts=("low", "high")), {"reasoning": {"enabled": False}}, "reasoning.enabled"),
         (Capabilities(sampling=False), {"temperature": 0.5}, "temperature"),
         (Capabilities(sampling=False), {"top_p": 0.5}, "top_p"),
         (Capabilities(sampling=False), {"logit_bias": {"5": 1}}, "logit_bias"),
@@ -171,8 +183,10 @@ def test_a_parameter_that_the_model_cannot_follow_is_refused_or_dropped(
     call = call_of(body, known, may_drop=True)
     followed = within_abilities(call)
     assert call.omissions.dropped == [param]
-    assert param not in {field.name for field, _ in followed.request.ListFields()}
-    assert param in {field.name for field, _ in call.request.ListFields()}, "the caller's request is left as it was"
+    assert param.partition(".")[0] not in {field.name for field, _ in followed.request.ListFields()}
+    assert param.partition(".")[0] in {field.name for field, _ in call.request.ListFields()}, (
+        "the caller's request is left as it was"
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,6 +196,11 @@ def test_a_parameter_that_the_model_cannot_follow_is_refused_or_dropped(
         (Capabilities(tools=False), {"tool_choice": "none"}),
         (Capabilities(reasoning="none"), {"reasoning_effort": "none"}),
         (Capabilities(reasoning_efforts=("low",)), {"reasoning_effort": "low"}),
+        (Capabilities(reasoning="none"), {"reasoning": {"effort": "none", "enabled": False}}),
+        (Capabilities(reasoning_efforts=("low",)), {"reasoning": {"enabled": True, "effort": "low"}}),
+        (Capabilities(reasoning_efforts=("low",)), {"reasoning": {"max_tokens": 5, "effort": 7, "enabled": "x"}}),
+        (Capabilities(sampling=False, reasoning="effort"), {"temperature": 0.5, "reasoning": {"effort": "none"}}),
+        (Capabilities(sampling=False, reasoning="effort"), {"temperature": 0.5, "reasoning": {"enabled": False}}),
         (Capabilities(sampling=False), {"temperature": 1, "top_p": 1, "presence_penalty": 0}),
         (Capabilities(sampling=False, reasoning="effort"), {"temperature": 0.5, "reasoning_effort": "none"}),
         (Capabilities(input_kinds=("text", "image")), {"messages": [{"role": "user", "content": [IMAGE]}]}),
@@ -193,6 +212,17 @@ def test_what_the_model_can_follow_or_may_is_handed_on_as_it_is(known: Capabilit
 
     assert within_abilities(call) is call
     assert call.omissions.dropped == []
+
+
+def test_of_reasoning_only_the_effort_is_dropped() -> None:
+    both = {"reasoning_effort": "max", "reasoning": {"exclude": True, "effort": "max"}}
+    call = call_of(both, Capabilities(reasoning_efforts=("low",)), may_drop=True)
+
+    followed = within_abilities(call)
+
+    assert call.omissions.dropped == ["reasoning_effort", "reasoning.effort"]
+    assert not followed.request.reasoning_effort
+    assert object_to_json(followed.request.reasoning) == {"exclude": True}
 
 
 @pytest.mark.parametrize("may_drop", [False, True])

@@ -277,6 +277,9 @@ FAILED_MIDWAY: list[tuple[str, dict[str, Any], str]] = [
     ("zai", {"choices": [{"index": 0, "delta": {}, "finish_reason": "network_error"}]}, "UPSTREAM_INTERRUPTED"),
     ("openrouter", {"id": "c", "error": {"code": "server_error", "message": "c4n4ry"}, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]}, "UPSTREAM_INTERRUPTED"),
     ("openrouter", {"id": "c", "error": {"code": 429, "message": "c4n4ry"}, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]}, "UPSTREAM_RATE_LIMITED"),
+    ("groq", {"x_groq": {"id": "r", "error": "c4n4ry"}, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}, "UPSTREAM_INTERRUPTED"),
+    ("groq", {"x_groq": {"error": "over the maximum context length c4n4ry"}}, "CONTEXT_LENGTH_EXCEEDED"),
+    ("groq", {"x_groq": {"error": {"message": "c4n4ry", "status_code": 503}}}, "UPSTREAM_UNAVAILABLE"),
     ("generic", {"error": "This model's maximum context length is 4096 tokens. c4n4ry"}, "CONTEXT_LENGTH_EXCEEDED"),
 ]  # fmt: skip
 

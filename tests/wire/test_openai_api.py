@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from service.errors import Reason, RequestError
+from service.errors import Interrupted, Reason, RequestError
 from service.providers.chat_api import EncodedCall
 from service.providers.openai.api import openai_api
 from service.providers.openai.dialects import DIALECTS, dialect_at
@@ -32,6 +32,8 @@ def test_the_path_is_openais(name: str) -> None:
         ("https://r.openai.azure.com/", "2025-04-01-preview", "/openai/deployments/up-1/chat/completions?api-version=2025-04-01-preview"),
         ("http://127.0.0.1:8080/r/azure/x", None, f"/openai/deployments/up-1/chat/completions{VERSION}"),
         ("https://r.openai.azure.com/openai", None, f"/deployments/up-1/chat/completions{VERSION}"),
+        ("https://r.openai.azure.com/openai/deployments", None, f"/up-1/chat/completions{VERSION}"),
+        ("https://r.openai.azure.com/openai/deployments/", None, f"/up-1/chat/completions{VERSION}"),
         ("https://r.openai.azure.com/openai/deployments/gpt-4o", None, f"/chat/completions{VERSION}"),
         ("https://r.services.ai.azure.com/models", None, "/chat/completions?api-version=2024-05-01-preview"),
         ("https://r.openai.azure.com/openai/v1", None, "/chat/completions"),
@@ -93,6 +95,30 @@ def test_a_dialects_own_address_is_its_own(name: str) -> None:
         assert name in {"generic", "azure"}
     elif not dialect.base_url.startswith("http://127.0.0.1:"):
         assert dialect_at(dialect.base_url) is dialect
+
+
+@pytest.mark.parametrize(
+    ("count", "is_done", "is_complete"), [(2, True, True), (1, True, True), (2, False, True), (1, False, False)]
+)
+def test_a_stream_with_fewer_answers_than_were_asked_for_has_to_say_that_it_is_over(
+    count: int,
+    is_done: bool,  # noqa: FBT001 - a column of the table
+    is_complete: bool,  # noqa: FBT001
+) -> None:
+    call = call_of({"n": 2})
+    translator = openai_api(DIALECTS["generic"]).stream("acme", call)
+    for index in range(count):
+        piece = b'{"choices":[{"index":%d,"delta":{"content":"x"},"finish_reason":"stop"}]}' % index
+        translator.translate(SseEvent("message", piece))
+    translator.translate(SseEvent("message", b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}'))
+    if is_done:
+        translator.translate(SseEvent("message", b"[DONE]"))
+
+    if is_complete:
+        assert len(translator.finish()) == 1
+    else:
+        with pytest.raises(Interrupted, match="before the answer was complete"):
+            translator.finish()
 
 
 def test_the_vendors_are_those_of_the_catalogue() -> None:

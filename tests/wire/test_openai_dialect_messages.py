@@ -17,6 +17,10 @@ TEXT = {"type": "text", "text": "x"}
 DATA = "data:application/pdf;base64,JVBERi0="
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 FUNCTION = {"type": "function", "function": {"name": "f"}}
+WITH_PARAMETERS = {
+    "type": "function",
+    "function": {"name": "f", "parameters": {"type": "object", "properties": {}}},
+}
 SEARCH = {"type": "web_search", "web_search": {"enable": True}}
 
 PARTS: dict[str, dict[str, Any]] = {
@@ -88,6 +92,7 @@ def test_a_part_is_sent_or_refused_by_its_path(name: str, kind: str, face: str) 
             {"type": "file_url", "file_url": {"url": "https://x/y.pdf"}},
         ),
         ("zai", PARTS["document_url"], {"type": "file_url", "file_url": {"url": "https://x/y.pdf"}}),
+        ("openrouter", {"type": "file", "file": {"file_id": "f-1"}}, {"type": "file", "file": {"file_id": "f-1"}}),
         ("openai", {"type": "file", "file": {"file_id": "f-1"}}, {"type": "file", "file": {"file_id": "f-1"}}),
         ("openai", {**TEXT, "prompt_cache_breakpoint": {"mode": "explicit"}}, {**TEXT, "prompt_cache_breakpoint": {"mode": "explicit"}}),
         ("openrouter", {**TEXT, "cache_control": MARK}, {**TEXT, "cache_control": MARK}),
@@ -110,7 +115,12 @@ def test_a_part_is_sent_in_the_form_that_the_api_knows(
         )),
         ("azure", {"file_url": "https://x/y.pdf"}, "file_url"),
         ("mistral", {"file_data": DATA, "citations": True}, "citations"),
-        ("openrouter", {"file_id": "f"}, "file_id"),
+        ("openrouter", {"file_data": DATA, "file_url": "https://x/y.pdf"}, "file_url"),
+        ("openrouter", {"file_id": "f", "mime_type": "image/png"}, "mime_type"),
+        ("mistral", {"file_id": "f", "filename": "a.pdf"}, "filename"),
+        ("mistral", {"file_id": "f", "file_url": "https://x/y.pdf"}, "file_url"),
+        ("mistral", {"file_url": "https://x/y.pdf", "file_data": DATA}, "file_data"),
+        ("zai", {"file_url": "https://x/y.pdf", "filename": "a.pdf"}, "filename"),
         ("zai", {"file_data": DATA}, "file_data"),
     ],
 )  # fmt: skip
@@ -297,6 +307,53 @@ def test_names_are_sent_where_the_api_reads_them() -> None:
         assert raised.value.param == "messages[0].name"
 
 
+@pytest.mark.parametrize("content", [{"content": None}, {"content": ""}, {}])
+def test_a_mark_of_a_message_without_content_is_left_out_by_name(content: dict[str, Any]) -> None:
+    message = {"role": "assistant", "tool_calls": [CALL], "cache_control": MARK, **content}
+    with pytest.raises(RequestError) as raised:
+        sent(ALL["openrouter"], {"messages": [message]})
+    body, dropped = sent_leniently(ALL["openrouter"], {"messages": [message]})
+
+    assert raised.value.param == "messages[0].cache_control"
+    assert dropped == ["messages[].cache_control"]
+    assert body["messages"] == [{"role": "assistant", "tool_calls": [CALL], **content}]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_marks_and_refusals_that_are_none_need_no_api_that_knows_them(name: str) -> None:
+    part = TEXT | {"cache_control": None, "prompt_cache_breakpoint": None}
+    messages = [{"role": "user", "content": [part]}, {"role": "assistant", "content": "x", "refusal": ""}]
+    body, dropped = sent_leniently(ALL[name], {"messages": messages})
+
+    assert dropped == []
+    assert sent(ALL[name], {"messages": messages}) == body
+    if name not in OPEN:
+        assert body["messages"][0]["content"] == [TEXT]
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "place"),
+    [
+        ("mistral", PARTS["file"] | {"foo": 1}, ".foo"),
+        ("mistral", PARTS["input_audio"] | {"input_audio": {"data": "UklGRg==", "format": "wav", "foo": 1}}, ".input_audio.foo"),
+        ("mistral", {"type": "file", "file": {}}, ".file"),
+        ("mistral", {"type": "file", "file": {"filename": "a.pdf"}}, ".file"),
+        ("mistral", PARTS["file"] | {"c4n4ry !": 1}, ""),
+        ("zai", {"type": "file", "file": {"file_url": "https://x/y.pdf"}, "foo": 1}, ".foo"),
+        ("zai", {"type": "file", "file": {}}, ".file"),
+        ("zai", {"type": "file", "file": {"file_url": None}}, ".file"),
+        ("zai", PARTS["document_url"] | {"foo": 1}, ".foo"),
+        ("openrouter", PARTS["file"] | {"file": {"file_data": DATA, "foo": 1}}, ".file.foo"),
+    ],
+)  # fmt: skip
+def test_what_a_part_in_another_form_has_no_place_for_is_refused(name: str, part: dict[str, Any], place: str) -> None:
+    with pytest.raises(RequestError) as raised:
+        sent_leniently(ALL[name], {"messages": [{"role": "user", "content": [part]}]})
+
+    assert (raised.value.reason, raised.value.param) == (Reason.PARAMETER_UNSUPPORTED, f"messages[0].content[0]{place}")
+    assert "c4n4ry" not in raised.value.message
+
+
 @pytest.mark.parametrize("content", ["x", [TEXT, TEXT]])
 def test_openrouters_mark_of_a_message_stands_at_its_last_part(content: Any) -> None:
     parts = [TEXT] if content == "x" else content
@@ -337,10 +394,11 @@ def test_tools_are_sent_where_the_api_has_their_kind(name: str) -> None:
     custom = {"type": "custom", "custom": {"name": "sql"}}
     provider = {"type": "provider", "provider": SEARCH}
 
-    assert sent(dialect, {"tools": [FUNCTION]})["tools"] == [FUNCTION]
+    function = FUNCTION if name not in {"mistral", "together"} else WITH_PARAMETERS
+    assert sent(dialect, {"tools": [FUNCTION]})["tools"] == [function]
     for tool, names, as_sent in ((custom, CUSTOM_TOOLS, custom), (provider, OWN_TOOLS, SEARCH)):
         if name in names:
-            assert sent(dialect, {"tools": [FUNCTION, tool]})["tools"] == [FUNCTION, as_sent]
+            assert sent(dialect, {"tools": [FUNCTION, tool]})["tools"] == [function, as_sent]
             continue
         with pytest.raises(RequestError) as raised:
             sent_leniently(dialect, {"tools": [FUNCTION, tool]})
@@ -370,6 +428,60 @@ def test_a_tools_mark_is_sent_where_the_api_reads_it() -> None:
     with pytest.raises(RequestError) as raised:
         sent(ALL["openai"], {"tools": [FUNCTION, marked]})
     assert raised.value.param == "tools[1].cache_control"
+
+
+def test_a_provider_tools_mark_is_sent_where_the_api_reads_it() -> None:
+    marked = {"type": "provider", "provider": SEARCH, "cache_control": MARK}
+    own = {"type": "provider", "provider": SEARCH | {"cache_control": MARK}}
+
+    assert sent(ALL["openrouter"], {"tools": [marked]})["tools"] == [SEARCH | {"cache_control": MARK}]
+    assert sent_leniently(ALL["groq"], {"tools": [marked]}) == (
+        sent(ALL["groq"], {"tools": [{"type": "provider", "provider": SEARCH}]}),
+        ["tools[].cache_control"],
+    )
+    assert sent(ALL["groq"], {"tools": [own]})["tools"] == [SEARCH | {"cache_control": MARK}]
+    with pytest.raises(RequestError) as raised:
+        sent(ALL["openrouter"], {"tools": [own | {"cache_control": MARK}]})
+    assert (raised.value.reason, raised.value.param) == (Reason.PARAMETER_INVALID, "tools[0].cache_control")
+
+
+@pytest.mark.parametrize(
+    ("tool", "param"),
+    [
+        (FUNCTION | {"provider": SEARCH}, "provider"),
+        ({"type": "custom", "custom": {"name": "sql"}, "provider": SEARCH}, "provider"),
+        ({"type": "provider", "provider": SEARCH, "function": {"name": "f"}}, "function"),
+        ({"type": "provider", "provider": SEARCH, "custom": {"name": "f"}}, "custom"),
+    ],
+)
+def test_what_a_tools_kind_has_no_place_for_is_refused(tool: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestError) as raised:
+        sent_leniently(ALL["openai"], {"tools": [FUNCTION, tool]})
+
+    assert (raised.value.reason, raised.value.param) == (Reason.PARAMETER_INVALID, f"tools[1].{param}")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_deprecated_function_message_is_sent_where_the_api_has_functions(name: str) -> None:
+    message = {"role": "function", "name": "f", "content": "x"}
+    if name in OPEN | {"openai", "azure", "groq", "together"}:
+        assert message_sent(ALL[name], message) == message
+        return
+    with pytest.raises(RequestError) as raised:
+        sent_leniently(ALL[name], {"messages": [message]})
+
+    assert (raised.value.reason, raised.value.param) == (Reason.PARAMETER_UNSUPPORTED, "messages[0].role")
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("content", [{}, {"content": None}])
+def test_an_answer_of_which_nothing_is_left_is_sent_back_with_an_empty_text(name: str, content: dict[str, Any]) -> None:
+    provider_content = [{"format": "groq", "block": {"type": "search"}}]
+    message = {"role": "assistant", "provider_content": provider_content, **content}
+
+    assert message_sent(ALL[name], message) == {"role": "assistant", "content": ""}
+    if name in {"openai", "azure"}:
+        assert message_sent(ALL[name], THOUGHT | content | {"content": None}) == {"role": "assistant", "content": ""}
 
 
 @pytest.mark.parametrize(

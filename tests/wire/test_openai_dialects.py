@@ -91,7 +91,7 @@ SAMPLES: dict[str, Any] = {
     "min_tokens": 5,
     "thinking": {"type": "enabled"},
     "reasoning": {"effort": "low"},
-    "include_reasoning": True,
+    "include_reasoning": False,
     "reasoning_format": "parsed",
     "enable_thinking": True,
     "thinking_budget": 512,
@@ -215,6 +215,12 @@ def test_what_asks_for_nothing_is_never_refused(name: str) -> None:
         "safe_prompt": False,
         "max_tokens": 0,
         "store": False,
+        "typical_p": 1,
+        "include_reasoning": True,
+        "thinking": {},
+        "reasoning": {},
+        "chat_template_kwargs": {},
+        "prompt_cache_options": {},
     }
     body, dropped = sent_leniently(ALL[name], nothing)
 
@@ -272,6 +278,29 @@ def test_openais_models_that_reason_take_the_newer_limit_alone(name: str, reason
     assert body == {"model": "up-1", "messages": [USER], "max_completion_tokens": 5}
 
 
+@pytest.mark.parametrize(
+    ("name", "reasoning", "limit"),
+    [
+        ("openai", None, "max_completion_tokens"),
+        ("openai", "none", "max_completion_tokens"),
+        ("openai", "effort", "max_completion_tokens"),
+        ("azure", None, "max_tokens"),
+        ("azure", "none", "max_tokens"),
+        ("azure", "effort", "max_completion_tokens"),
+    ],
+)
+def test_of_two_limits_openai_is_sent_one(name: str, reasoning: Any, limit: str) -> None:
+    both = {"max_tokens": 5, "max_completion_tokens": 5}
+    body = sent(ALL[name], both, capabilities=Capabilities(reasoning=reasoning))
+
+    assert body == {"model": "up-1", "messages": [USER], limit: 5}
+
+
+@pytest.mark.parametrize("name", ["ollama", "zai"])
+def test_to_choose_none_of_no_tools_is_never_refused(name: str) -> None:
+    assert sent(ALL[name], {"tool_choice": "none"}) == {"model": "up-1", "messages": [USER]}
+
+
 LIMITED: list[tuple[str, dict[str, Any], str]] = [
     ("groq", {"n": 2}, "n"),
     ("zai", {"stop": ["a", "b"]}, "stop"),
@@ -318,7 +347,7 @@ def test_xais_models_that_reason_take_fewer_parameters(parameter: str) -> None:
 
 CONTRADICTING: list[tuple[str, dict[str, Any], str]] = [
     ("mistral", {"seed": 7, "random_seed": 8}, "random_seed"),
-    ("openai", {"reasoning_effort": "low", "reasoning": {"effort": "high"}}, "reasoning"),
+    ("openai", {"reasoning_effort": "low", "reasoning": {"effort": "high"}}, "reasoning.effort"),
     ("openrouter", {"reasoning_effort": "low", "reasoning": {"effort": "high"}}, "reasoning.effort"),
     ("generic", {"reasoning_effort": "low", "reasoning": {"effort": "high"}}, "reasoning.effort"),
     ("openrouter", {"reasoning": {"enabled": True}, "enable_thinking": False}, "enable_thinking"),

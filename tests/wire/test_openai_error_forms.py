@@ -71,6 +71,9 @@ FORMS: list[tuple[str, str, int, Any, Reason, str | None]] = [
     ("xAI, unsafe", "xai", 403, {"code": "The caller does not have permission", "error": f"Content violates usage guidelines. Team: {CANARY}"}, FILTERED, None),
     ("Ollama, no model", "ollama", 404, {"error": {"message": CANARY, "type": "not_found_error", "param": None, "code": None}}, NO_MODEL, "model"),
     ("Ollama, text", "ollama", 400, {"error": CANARY}, REJECTED, None),
+    ("vLLM, too long a prompt", "vllm", 400, {"error": {"message": f"The decoder prompt (length 9000) is longer than the maximum model length of 4096. {CANARY}", "code": 400}}, TOO_LONG, "messages"),
+    ("DeepSeek, unsafe", "deepseek", 400, {"error": {"message": "Content Exists Risk", "type": "invalid_request_error", "param": None, "code": "invalid_request_error"}}, FILTERED, None),
+    ("Groq, no room", "groq", 498, {"error": {"message": CANARY, "type": "server_error", "code": "capacity_exceeded"}}, Reason.UPSTREAM_UNAVAILABLE, None),
     ("Z.ai, too long", "zai", 400, {"error": {"code": "1261", "message": CANARY}}, TOO_LONG, "messages"),
     ("Z.ai, unsafe", "zai", 400, {"error": {"code": "1301", "message": CANARY}}, FILTERED, None),
     ("Z.ai, no credit", "zai", 429, {"error": {"code": "1113", "message": CANARY}}, Reason.UPSTREAM_QUOTA_EXHAUSTED, None),
@@ -110,6 +113,28 @@ def test_a_model_that_is_being_loaded_tells_when_to_come_again() -> None:
 
     assert isinstance(loading, Unavailable)
     assert (loading.retry_after_s, told_twice.retry_after_s) == (20.5, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("86399", 86_399.0),
+        ("0.5", 0.5),
+        ("86400", None),
+        ("1e300", None),
+        ("1" + "0" * 400, None),
+        ("0", None),
+        ("-1", None),
+        ("true", None),
+        ('"20"', None),
+    ],
+)
+def test_a_time_to_come_again_that_is_none_is_not_told(told: str, seconds: float | None) -> None:
+    body = b'{"error":"x","estimated_time":' + told.encode() + b"}"
+    error = error_of_answer("acme", 503, body, no_header)
+
+    assert isinstance(error, Unavailable)
+    assert error.retry_after_s == seconds
 
 
 def test_words_far_behind_are_not_looked_for() -> None:

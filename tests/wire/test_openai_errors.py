@@ -131,10 +131,23 @@ def test_a_body_of_any_form_leaves_the_status_to_tell(body: bytes) -> None:
         ),
         pytest.param(
             400,
-            {"message": CANARY, "type": "invalid_request_error", "param": "input", "code": "string_above_max_length"},
+            {"message": CANARY, "type": "invalid_request_error", "param": "messages[0].content", "code": "string_above_max_length"},
             Reason.CONTEXT_LENGTH_EXCEEDED,
             "messages",
             id="OpenAI, string",
+        ),
+        *(
+            pytest.param(400, {"param": param, "code": "string_above_max_length"}, reason, told, id=f"string, {param}")
+            for param, reason, told in (
+                ("messages", Reason.CONTEXT_LENGTH_EXCEEDED, "messages"),
+                ("messages[2]", Reason.CONTEXT_LENGTH_EXCEEDED, "messages"),
+                ("messages[2].content[0].text", Reason.CONTEXT_LENGTH_EXCEEDED, "messages"),
+                ("messages[2].name", Reason.UPSTREAM_REJECTED, "messages[2].name"),
+                ("user", Reason.UPSTREAM_REJECTED, "user"),
+                ("tools[0].function.description", Reason.UPSTREAM_REJECTED, "tools[0].function.description"),
+                ("stop", Reason.UPSTREAM_REJECTED, "stop"),
+                (None, Reason.UPSTREAM_REJECTED, None),
+            )
         ),
         pytest.param(
             400,
@@ -203,6 +216,14 @@ def test_a_body_of_any_form_leaves_the_status_to_tell(body: bytes) -> None:
             404, {"message": CANARY, "param": "x", "code": "model_not_found"}, Reason.UPSTREAM_MODEL_NOT_FOUND, "model",
             id="OpenAI, model",
         ),
+        *(
+            pytest.param(
+                status, {"message": CANARY, "code": "model_not_found"}, Reason.UPSTREAM_MODEL_NOT_FOUND, "model",
+                id=f"OpenAI, model, {status}",
+            )
+            for status in (400, 403)
+        ),
+        pytest.param(400, {"code": "invalid_prompt"}, Reason.CONTENT_FILTERED, None, id="OpenAI, flagged prompt"),
         pytest.param(
             529, {"message": CANARY, "type": "overloaded_error"}, Reason.UPSTREAM_UNAVAILABLE, None, id="overloaded"
         ),

@@ -159,11 +159,11 @@ def encoded_message(message: Message) -> dict[str, Any]:
                 "reasoning": json_object({"effort": "high", "exclude": False}),
                 "include_reasoning": False,
                 "reasoning_format": "parsed",
-                "enable_thinking": False,
-                "thinking_budget": 0,
+                "enable_thinking": True,
+                "thinking_budget": 1024,
             },
             b',"thinking":{"type":"enabled","budget_tokens":1024},"reasoning":{"effort":"high","exclude":false}'
-            b',"include_reasoning":false,"reasoning_format":"parsed","enable_thinking":false,"thinking_budget":0}',
+            b',"include_reasoning":false,"reasoning_format":"parsed","enable_thinking":true,"thinking_budget":1024}',
             id="reasoning of the dialects",
         ),
         pytest.param(
@@ -485,7 +485,7 @@ def test_an_answer_with_tool_calls_is_sent_back_as_it_came() -> None:
 @pytest.mark.parametrize(
     ("message", "sent"),
     [
-        (Message(role="assistant", content=Value(null_value=NULL_VALUE)), {"role": "assistant", "content": None}),
+        (Message(role="assistant", content=Value(null_value=NULL_VALUE)), {"role": "assistant", "content": ""}),
         (Message(role="assistant", refusal="No."), {"role": "assistant", "refusal": "No."}),
         (Message(role="system", content=value("")), {"role": "system", "content": ""}),
         (

@@ -136,7 +136,7 @@ def test_id_and_time_are_the_providers_where_they_fit(given: dict[str, Any], mad
         ),
         pytest.param(
             {"type": "function", "function": {"name": "f"}},
-            {"id": "call_chatcmpl-1_0_0", "type": "function", "function": {"name": "f"}},
+            {"id": "call_chatcmpl-1_0_0", "type": "function", "function": {"name": "f", "arguments": ""}},
             id="no id, no arguments",
         ),
         pytest.param(
@@ -169,7 +169,7 @@ def test_id_and_time_are_the_providers_where_they_fit(given: dict[str, Any], mad
             {
                 "id": "c",
                 "type": "function",
-                "function": {"name": "f"},
+                "function": {"name": "f", "arguments": ""},
                 "extra_content": {"google": {"thought_signature": "c2ln"}},
             },
             id="thought signature (Google)",
@@ -398,7 +398,9 @@ def test_logprobs_of_a_refusal_are_translated() -> None:
     }
 
 
-@pytest.mark.parametrize("logprobs", [None, {}, {"content": None, "refusal": None}])
+@pytest.mark.parametrize(
+    "logprobs", [None, {}, {"content": None, "refusal": None}, {"content": []}, {"content": [], "refusal": []}]
+)
 def test_no_logprobs_are_absent(logprobs: Any) -> None:
     assert "logprobs" not in only_choice(answered(TEXT, logprobs=logprobs))
 
@@ -499,6 +501,47 @@ def test_usage_is_translated(reported: dict[str, Any], usage: dict[str, Any]) ->
     assert plain(translate(answered(TEXT) | {"usage": reported}))["usage"] == usage
 
 
+@pytest.mark.parametrize(
+    ("odd", "read"),
+    [
+        ({"prompt_tokens": 9.0}, {}),
+        ({"prompt_tokens": -1}, {"prompt_tokens": 0, "total_tokens": 11}),
+        ({"prompt_tokens": 1.5}, {"prompt_tokens": 0, "total_tokens": 11}),
+        ({"completion_tokens": 2**32}, {"completion_tokens": 0}),
+        ({"total_tokens": [11]}, {}),
+        ({"prompt_tokens_details": [1]}, {}),
+        ({"prompt_tokens_details": "c4n4ry"}, {}),
+        (
+            {"prompt_tokens_details": {"cached_tokens": -5, "audio_tokens": 4}},
+            {"prompt_tokens_details": {"audio_tokens": 4}},
+        ),
+        (
+            {"completion_tokens_details": {"reasoning_tokens": 1.0, "audio_tokens": {}}},
+            {"completion_tokens_details": {"reasoning_tokens": 1}},
+        ),
+        ({"is_byok": "yes"}, {}),
+    ],
+)
+def test_an_odd_number_in_the_usage_fails_nothing_else(odd: dict[str, Any], read: dict[str, Any]) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
+    answer = answered(TEXT)
+    answer["usage"] = usage | odd
+
+    assert plain(translate(answer).usage) == usage | read
+
+
+@pytest.mark.parametrize("usage", [[], "c4n4ry", 5, True])
+def test_a_usage_of_another_form_is_none(usage: Any) -> None:
+    answer = answered(TEXT)
+    answer["usage"] = usage
+
+    assert not translate(answer).HasField("usage")
+
+
+def test_an_index_that_is_null_is_the_first() -> None:
+    assert only_choice(answered(TEXT, index=None)) == only_choice(answered(TEXT))
+
+
 def test_usage_under_x_groq_is_read() -> None:
     answer = answered(TEXT) | {"x_groq": {"id": "req_1", "usage": {"prompt_tokens": 1, "completion_tokens": 2}}}
 
@@ -572,22 +615,6 @@ NOT_AS_THE_API_SAYS = "The provider's answer is not as its API says: "
             b'{"choices":[{"message":{"tool_calls":[{"function":{"name":"f"}},{"function":"c4n4ry"}]}}]}',
             NOT_AS_THE_API_SAYS
             + "Expected `object | null`, got `str` - at `$.choices[0].message.tool_calls[1].function`.",
-        ),
-        (
-            b'{"choices":[{"message":{}}],"usage":{"prompt_tokens":"c4n4ry"}}',
-            NOT_AS_THE_API_SAYS + "Expected `int | null`, got `str` - at `$.usage.prompt_tokens`.",
-        ),
-        (
-            b'{"choices":[{"message":{}}],"usage":{"prompt_tokens":-1}}',
-            NOT_AS_THE_API_SAYS + "Expected `int` >= 0 - at `$.usage.prompt_tokens`.",
-        ),
-        (
-            b'{"choices":[{"message":{}}],"usage":{"completion_tokens":4294967296}}',
-            NOT_AS_THE_API_SAYS + "Expected `int` <= 4294967295 - at `$.usage.completion_tokens`.",
-        ),
-        (
-            b'{"choices":[{"message":{}}],"usage":{"prompt_tokens_details":{"cached_tokens":-5}}}',
-            NOT_AS_THE_API_SAYS + "Expected `int` >= 0 - at `$.usage.prompt_tokens_details.cached_tokens`.",
         ),
         (
             b'{"choices":[{"index":-1,"message":{}}]}',

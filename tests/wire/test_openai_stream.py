@@ -320,6 +320,24 @@ def test_a_finish_reason_is_handed_on(reason: str) -> None:
     assert steps_of(event({"content": "a"}), event(None, reason))[-1] == step(None, reason)
 
 
+def test_an_index_that_is_null_is_the_first() -> None:
+    assert steps_of(event({"content": "a"}, index=None), event(None, "stop")) == [FIRST, step({"content": "a"}), STOP]  # type: ignore[arg-type]
+
+
+def test_an_odd_number_in_the_usage_does_not_end_a_stream() -> None:
+    usage = {**event(None, "stop"), "usage": USAGE | {"prompt_tokens": 9.0, "prompt_tokens_details": []}}
+
+    assert steps_of(event({"content": "a"}), usage) == [FIRST, step({"content": "a"}), STOP, {"usage": USAGE}]
+
+
+def test_empty_log_probabilities_are_none() -> None:
+    assert steps_of(event({"content": "a"}, logprobs={"content": [], "refusal": []}), event(None, "stop")) == [
+        FIRST,
+        step({"content": "a"}),
+        STOP,
+    ]
+
+
 def test_an_empty_finish_reason_is_none() -> None:
     assert steps_of(event({"content": "a"}, ""), event({"content": "b"}, ""), event(None, "stop")) == [
         FIRST,
@@ -649,7 +667,7 @@ def test_an_error_event_ends_the_stream_with_what_it_is(
         ),
         (
             b'{"choices":[{"index":"c4n4ry","delta":{}}]}',
-            NOT_AS_THE_API_SAYS + "Expected `int`, got `str` - at `$.choices[0].index`.",
+            NOT_AS_THE_API_SAYS + "Expected `int | null`, got `str` - at `$.choices[0].index`.",
         ),
     ],
 )

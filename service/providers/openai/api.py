@@ -39,7 +39,9 @@ def openai_api(dialect: Dialect, base_url: str = "", api_version: str | None = N
     path_to = _azure_path(base_url, api_version) if dialect.is_azure else lambda _model: _PATH
 
     def origin(provider: str, call: ProviderCall) -> Origin:
-        return Origin(provider, call.identity, dialect, frozenset(call.request.stop))
+        request = call.request
+        choices = 1 if "n" in call.omissions.dropped else request.n
+        return Origin(provider, call.identity, dialect, frozenset(request.stop), choices)
 
     return ChatApi(
         encode=lambda call, stream: EncodedCall(path_to(call.model), encode_request(call, dialect, stream=stream)),
@@ -54,8 +56,8 @@ def openai_api(dialect: Dialect, base_url: str = "", api_version: str | None = N
 def _azure_path(base_url: str, api_version: str | None) -> Callable[[str], str]:
     """From a model (the name of a deployment) to the path.
 
-    The base URL is that of a resource, or goes on to `/openai`, `/openai/deployments/…`, `/models` or, for
-    the API without dated versions, `/openai/v1`.
+    The base URL is that of a resource, or goes on to `/openai`, `/openai/deployments`, `/openai/deployments/…`,
+    `/models` or, for the API without dated versions, `/openai/v1`.
 
     Source: https://learn.microsoft.com/azure/ai-services/openai/reference,
     https://learn.microsoft.com/azure/ai-foundry/openai/latest (2026-11-22).
@@ -68,5 +70,9 @@ def _azure_path(base_url: str, api_version: str | None) -> Callable[[str], str]:
     version = f"?api-version={quote(api_version or (_AZURE_MODELS_VERSION if has_other_models else _AZURE_VERSION))}"
     if has_other_models or "/openai/deployments/" in base:
         return lambda _model: _PATH + version
-    before = "" if base.endswith("/openai") else "/openai"
-    return lambda model: f"{before}/deployments/{quote(model, safe='')}{_PATH}{version}"
+    before = "/openai/deployments/"
+    for given in ("/openai/deployments", "/openai"):
+        if base.endswith(given):
+            before = before.removeprefix(given)
+            break
+    return lambda model: f"{before}{quote(model, safe='')}{_PATH}{version}"

@@ -55,6 +55,10 @@ class Dialect:
     """As `translations`, for models that reason."""
     reasoning_lacks: frozenset[str] = frozenset()
     """Parameters that its models which reason refuse."""
+    has_one_amount: bool = False
+    """Whether an effort and a budget of tokens exclude each other."""
+    only_limit: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """Which of the two is sent where both are given; None for both."""
     most_choices: int | None = None
     """Largest `n`, where it is known."""
     most_stops: int | None = None
@@ -67,6 +71,8 @@ class Dialect:
     """Which of "auto", "none", "required", "named" and "allowed_tools" it follows; None for all."""
     tool_kinds: frozenset[str] | None = None
     """Which of "function", "custom" and "provider" it has; None for all."""
+    wants_parameters: bool = False
+    """Whether a function has to have parameters, though it take none."""
     response_formats: frozenset[str] | None = None
     """Which types it has; None for all."""
 

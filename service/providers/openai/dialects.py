@@ -26,7 +26,9 @@ from service.providers.openai.parts import (
 )
 from service.providers.openai.translations import (
     effort_of_reasoning,
+    effort_or_switch,
     enabled_or_disabled,
+    reasoning_or_switch,
     renamed,
     thinking_as_reasoning,
     thinking_as_switch,
@@ -45,6 +47,11 @@ _FUNCTIONS_AND_OWN: Final = frozenset({"function", "provider"})
 _NO_LISTS: Final = frozenset({"auto", "none", "required", "named"})
 _TO_MAX_TOKENS: Final = {"max_completion_tokens": renamed("max_tokens")}
 _TO_EFFORT: Final = {"reasoning": effort_of_reasoning}
+_TO_EFFORT_OR_SWITCH: Final = {
+    "reasoning_effort": effort_or_switch("thinking.type"),
+    "reasoning": reasoning_or_switch("thinking.type"),
+    "enable_thinking": enabled_or_disabled("thinking.type"),
+}
 
 _OPENAI_PARAMETERS: Final = (
     _BASIC
@@ -58,7 +65,7 @@ _OPENAI_PARAMETERS: Final = (
 
 GENERIC: Final = Dialect(name="generic")
 
-# Models that reason take `max_completion_tokens` alone, and read system messages as developer
+# Both limits at once get a 400. Models that reason take `max_completion_tokens` alone, and read system messages as developer
 # messages; both kinds must not stand in one request. Parameters and members that are not known get a 400.
 # Source: https://platform.openai.com/docs/api-reference/chat/create and
 # https://platform.openai.com/docs/guides/reasoning (2026-11-22, by openai-python 3.54).
@@ -71,12 +78,14 @@ _OPENAI: Final = Dialect(
     parameters=_OPENAI_PARAMETERS,
     translations=_TO_EFFORT,
     reasoning_translations={"max_tokens": renamed("max_completion_tokens")},
+    only_limit="max_completion_tokens",
     keeps_system_apart=False,
     members=frozenset({"prompt_cache_breakpoint", "audio", "function_call", "refusal"}),
     parts=parts("text", "image_url", "input_audio", "refusal", file=openai_file),
     reasoning_history="none",
 )
 
+# Older deployments, of which nothing is known by their names, may take `max_tokens` alone.
 # Source: https://learn.microsoft.com/azure/ai-foundry/openai/latest,
 # https://learn.microsoft.com/azure/ai-services/openai/reference (2026-11-22), and the recording
 # test_azure_provider_call.
@@ -90,6 +99,7 @@ _AZURE: Final = Dialect(
     parameters=_OPENAI_PARAMETERS,
     translations=_TO_EFFORT,
     reasoning_translations={"max_tokens": renamed("max_completion_tokens")},
+    only_limit="max_tokens",
     keeps_system_apart=False,
     members=_OPENAI.members,
     parts=_OPENAI.parts,
@@ -98,8 +108,8 @@ _AZURE: Final = Dialect(
 )
 
 # `logprobs`, `logit_bias`, names and an `n` above 1 get a 400, as unknown parameters do.
-# Source: https://console.groq.com/docs/openai and https://console.groq.com/docs/api-reference
-# (2026-11-22, by groq 1.7).
+# Source: https://console.groq.com/docs/openai, https://console.groq.com/docs/flex-processing and
+# https://console.groq.com/docs/api-reference (2026-11-22, by groq 1.7).
 _GROQ: Final = Dialect(
     name="groq",
     says_done=True,
@@ -118,6 +128,7 @@ _GROQ: Final = Dialect(
     members=frozenset({"function_call"}),
     parts=parts("text", "image_url"),
     reasoning_history="reasoning",
+    error_reasons={"capacity_exceeded": Reason.UPSTREAM_UNAVAILABLE},
 )
 
 # Unknown members get a 422. Streams end with the usage unasked.
@@ -136,6 +147,7 @@ _MISTRAL: Final = Dialect(
     stream_options="none",
     tool_choices=_NO_LISTS,
     tool_kinds=_FUNCTIONS_AND_OWN,
+    wants_parameters=True,
     has_developer=False,
     named_roles=frozenset({"tool"}),
     members=frozenset({"prefix"}),
@@ -155,7 +167,7 @@ _DEEPSEEK: Final = Dialect(
     hosts=("api.deepseek.com",),
     vendor="deepseek",
     parameters=_BASIC | _LOGPROBS | {"thinking", "reasoning_effort"},
-    translations=_TO_MAX_TOKENS | _TO_EFFORT | {"enable_thinking": enabled_or_disabled("thinking.type")},
+    translations=_TO_MAX_TOKENS | _TO_EFFORT_OR_SWITCH,
     stream_options="usage",
     tool_choices=_NO_LISTS,
     tool_kinds=_FUNCTIONS_AND_OWN,
@@ -169,7 +181,8 @@ _DEEPSEEK: Final = Dialect(
 
 # What the model behind it doesn't take, it leaves out itself. A credit is a US dollar.
 # Source: https://openrouter.ai/docs/api/reference/parameters (2026-11-22, by openrouter 1.3:
-# ChatRequest), https://openrouter.ai/docs/use-cases/usage-accounting (2026-11-22), and its recordings.
+# ChatRequest), https://openrouter.ai/docs/use-cases/usage-accounting,
+# https://openrouter.ai/docs/guides/best-practices/reasoning-tokens (2026-11-22), and its recordings.
 _OPENROUTER: Final = Dialect(
     name="openrouter",
     says_done=True,
@@ -186,6 +199,7 @@ _OPENROUTER: Final = Dialect(
         "enable_thinking": renamed("reasoning.enabled"),
         "thinking_budget": renamed("reasoning.max_tokens"),
     },
+    has_one_amount=True,
     stream_options="usage",
     members=frozenset({"cache_control", "prompt_cache_breakpoint", "audio", "refusal"}),
     parts=parts("text", "image_url", "input_audio", "video_url", file=openrouter_file),
@@ -228,6 +242,7 @@ _TOGETHER: Final = Dialect(
     stream_options="usage",
     tool_choices=_NO_LISTS,
     tool_kinds=_FUNCTIONS_AND_OWN,
+    wants_parameters=True,
     has_developer=False,
     members=frozenset({"function_call", "refusal"}),
     parts=parts("text", "image_url", "video_url", "input_audio"),
@@ -357,9 +372,7 @@ _ZAI: Final = Dialect(
     base_url="https://api.z.ai/api/paas/v4",
     hosts=("api.z.ai", "open.bigmodel.cn"),
     parameters=_BASIC - {"presence_penalty", "frequency_penalty"} | {"thinking", "reasoning_effort"},
-    translations=_TO_MAX_TOKENS
-    | _TO_EFFORT
-    | {"user": renamed("user_id"), "enable_thinking": enabled_or_disabled("thinking.type")},
+    translations=_TO_MAX_TOKENS | _TO_EFFORT_OR_SWITCH | {"user": renamed("user_id")},
     most_stops=1,
     stream_options="usage",
     tool_choices=frozenset({"auto"}),

@@ -7,6 +7,8 @@ from typing import Any, Final
 from service.providers.openai import wire
 
 _LONGEST_PATH: Final = 20
+_LONGEST_WAIT_S: Final = 86_400
+"""A day; what asks for more is no hint to wait."""
 
 
 def read_error(body: bytes) -> tuple[wire.Error, float | None]:
@@ -29,8 +31,7 @@ def read_error(body: bytes) -> tuple[wire.Error, float | None]:
             code=answer.code,
             param=answer.param or _place_of(detail),
         )
-    seconds = answer.estimated_time
-    return error, float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
+    return error, _wait_s(answer.estimated_time)
 
 
 def error_of_members(*, message: Any, kind: Any, code: Any, param: Any) -> wire.Error:
@@ -41,6 +42,12 @@ def error_of_members(*, message: Any, kind: Any, code: Any, param: Any) -> wire.
         code=code if isinstance(code, str | int) else None,
         param=param,
     )
+
+
+def _wait_s(seconds: Any) -> float | None:
+    """A time to wait; compared before it becomes a float, which not every integer can."""
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    return float(seconds) if is_number and 0 < seconds < _LONGEST_WAIT_S else None
 
 
 def _text_of(detail: Any) -> str | None:

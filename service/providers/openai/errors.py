@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from service.errors import Interrupted, RateLimited, Reason, Rejected, UpstreamError
+from service.errors import Interrupted, RateLimited, Reason, Rejected, Unavailable, UpstreamError
 from service.providers.chat_api import HeaderLookup
 from service.providers.failures import error_of_status, metadata_of, retry_after_s
 from service.providers.openai import wire
@@ -25,27 +25,34 @@ Reasons = Mapping[str, Reason]
 _SAFE_PARAM = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,99}")
 _REQUEST_ID_HEADERS = ("x-request-id", "x-groq-request-id", "apim-request-id", "cf-ray")
 _NO_REASONS: Final[Reasons] = {}
+_TOO_LONG_STRING: Final = "string_above_max_length"
+"""Says that the conversation is too long only where it is said of what a message says: other strings have
+limits of their own."""
+_SAYINGS: Final = re.compile(r"messages(\[\d+\](\.content.*)?)?")
 _REASON_BY_CODE: Final[Reasons] = {
-    **dict.fromkeys(
-        ("context_length_exceeded", "string_above_max_length", "exceed_context_size_error"),
-        Reason.CONTEXT_LENGTH_EXCEEDED,
-    ),
-    **dict.fromkeys(("content_filter", "content_policy_violation"), Reason.CONTENT_FILTERED),
+    **dict.fromkeys(("context_length_exceeded", "exceed_context_size_error"), Reason.CONTEXT_LENGTH_EXCEEDED),
+    # The last with status 400, of models that reason.
+    **dict.fromkeys(("content_filter", "content_policy_violation", "invalid_prompt"), Reason.CONTENT_FILTERED),
     **dict.fromkeys(
         ("insufficient_quota", "billing_hard_limit_reached", "payment_required"), Reason.UPSTREAM_QUOTA_EXHAUSTED
     ),
-    # Mistral's type, with status 400; Hugging Face's code, likewise.
-    **dict.fromkeys(("invalid_model", "model_not_supported"), Reason.UPSTREAM_MODEL_NOT_FOUND),
+    # OpenAI's code, also with status 403 or 400; Mistral's type, with 400; Hugging Face's code, likewise.
+    **dict.fromkeys(("model_not_found", "invalid_model", "model_not_supported"), Reason.UPSTREAM_MODEL_NOT_FOUND),
 }
 _REASON_BY_TEXT: Final = (
-    # vLLM, DeepSeek, OpenRouter; xAI; Mistral; text-generation-inference and Together.
+    # vLLM, DeepSeek, OpenRouter; xAI; vLLM again; Mistral; text-generation-inference and Together.
     (
         re.compile(
-            r"maximum (context|prompt) length|too large for model with|max_new_tokens`? must be <=", re.IGNORECASE
+            r"maximum (context|prompt) length|longer than the maximum model length of|too large for model with"
+            r"|max_new_tokens`? must be <=",
+            re.IGNORECASE,
         ),
         Reason.CONTEXT_LENGTH_EXCEEDED,
     ),
-    (re.compile(r"violates usage guidelines", re.IGNORECASE), Reason.CONTENT_FILTERED),  # xAI, with status 403
+    (  # xAI, with status 403; DeepSeek, with status 400
+        re.compile(r"violates usage guidelines|content exists risk", re.IGNORECASE),
+        Reason.CONTENT_FILTERED,
+    ),
     (re.compile(r"incorrect api key", re.IGNORECASE), Reason.UPSTREAM_AUTH_FAILED),  # xAI, with status 400
     (  # DeepSeek; OpenRouter; both with status 400
         re.compile(r"model not exist|is not a valid model id", re.IGNORECASE),
@@ -85,6 +92,8 @@ def _reason_of(status: int, error: wire.Error, reasons: Reasons) -> Reason | Non
     for name in (str(error.code), str(error.type), str(inner)):
         if name in reasons or name in _REASON_BY_CODE:
             return reasons.get(name) or _REASON_BY_CODE[name]
+    if error.code == _TOO_LONG_STRING and isinstance(error.param, str) and _SAYINGS.fullmatch(error.param):
+        return Reason.CONTEXT_LENGTH_EXCEEDED
     if isinstance(error.metadata, dict) and error.metadata.get("flagged_input") is not None:
         return Reason.CONTENT_FILTERED  # OpenRouter, with status 403
     if status in {400, 403, 413, 422} and isinstance(error.message, str):
@@ -106,6 +115,8 @@ def _classify(
             return Rejected(reason, message, param=param, metadata=metadata)
         case Reason.UPSTREAM_QUOTA_EXHAUSTED as reason:
             return RateLimited(reason, "The account at the provider has no credit left.", metadata=metadata)
+        case Reason.UPSTREAM_UNAVAILABLE:
+            return Unavailable("The provider has no capacity left for now.", retry_after_s=wait_s, metadata=metadata)
         case Reason.UPSTREAM_MODEL_NOT_FOUND:
             status = 404
         case Reason.UPSTREAM_AUTH_FAILED:

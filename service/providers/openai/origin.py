@@ -19,3 +19,5 @@ class Origin:
     dialect: Dialect = GENERIC
     stops: frozenset[str] = frozenset()
     """The stop sequences of the request."""
+    choices: int = 1
+    """How many the provider was asked for."""

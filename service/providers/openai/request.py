@@ -10,19 +10,25 @@ from typing import Any, Final
 
 import msgspec
 
+from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service.errors import Reason, RequestError, invalid
 from service.json_values import InvalidJsonError, Json
+from service.providers.abilities import effort_of
 from service.providers.extra_body import merge_extra_body
 from service.providers.omissions import Omissions, asks_for_nothing
 from service.providers.openai.dialect import Dialect
+from service.providers.openai.reasoning_wishes import WAYS, check_reasoning
 from service.providers.openai.request_adaptation import adapt_message
-from service.providers.openai.request_fields import FIELDS, kind_of_tool
+from service.providers.openai.request_fields import FIELDS
 from service.providers.openai.request_messages import encode_message
+from service.providers.openai.request_tools import adapt_tools
 from service.providers.openai.translations import merge
 from service.providers.provider import ProviderCall
 
 _Body = dict[str, Any]
 _encode_json = msgspec.json.Encoder().encode
+_SAYINGS: Final = frozenset({"tool_calls", "function_call", "audio", "refusal"})
+"""What an assistant's message may have in place of a content. Earlier reasoning by itself is none of it."""
 
 
 def encode_request(call: ProviderCall, dialect: Dialect, *, stream: bool) -> bytes:
@@ -38,28 +44,37 @@ def encode_request(call: ProviderCall, dialect: Dialect, *, stream: bool) -> byt
             or the API can't be told something; `param` names it.
     """
     body: _Body = {"model": call.model}
+    has_reasoning = False
     for field, value in call.request.ListFields():
         name = field.name
-        encoder = FIELDS[name]
-        if encoder is None:
-            continue
         if name == "messages":
             body[name] = _encode_messages(value, dialect, call.omissions)
-        elif _is_taken(name, value, call, dialect):
-            try:
-                encoded = encoder(value)
-            except InvalidJsonError as error:
-                raise RequestError(Reason.PARAMETER_INVALID, f"`{name}` {error}.", param=name) from None
-            if name == "tools":
-                _check_tools(encoded, value, dialect, call.omissions)
-            if encoded is not None:
-                _put(body, name, encoded, call, dialect)
-    _check_effort(body)
+        elif FIELDS[name] is not None:
+            if name in WAYS and not has_reasoning:
+                check_reasoning(call.request, has_one_amount=dialect.has_one_amount)
+                has_reasoning = True
+            _add(body, name, value, call, dialect)
+    if dialect.only_limit is not None and "max_tokens" in body and "max_completion_tokens" in body:
+        del body["max_tokens" if dialect.only_limit == "max_completion_tokens" else "max_completion_tokens"]
     if stream:
         body["stream"] = True
         _put_stream_options(body, call, dialect)
     merge_extra_body(body, call.request)
     return _encode_json(body)
+
+
+def _add(body: _Body, name: str, value: Any, call: ProviderCall, dialect: Dialect) -> None:
+    encoder = FIELDS[name]
+    if encoder is None or not _is_taken(name, value, call, dialect):
+        return
+    try:
+        encoded = encoder(value)
+    except InvalidJsonError as error:
+        raise RequestError(Reason.PARAMETER_INVALID, f"`{name}` {error}.", param=name) from None
+    if name == "tools":
+        adapt_tools(encoded, value, dialect, call.omissions)
+    if encoded is not None:
+        _put(body, name, encoded, call, dialect)
 
 
 def _is_taken(name: str, value: Any, call: ProviderCall, dialect: Dialect) -> bool:
@@ -71,9 +86,14 @@ def _is_taken(name: str, value: Any, call: ProviderCall, dialect: Dialect) -> bo
     why = _LIMITS[name](value, dialect) if name in _LIMITS else None
     if name in dialect.reasoning_lacks and _reasons(call) and not asks_for_nothing(name, value):
         why = f"has a model `{call.model}` that reasons, and then takes no such parameter"
-    if why is not None:
+    if why is not None and not (name == "tool_choice" and _chooses_nothing(value, call.request)):
         call.omissions.omit(name, why)
     return why is None
+
+
+def _chooses_nothing(choice: Any, request: ChatCompletionRequest) -> bool:
+    """Whether there is nothing to call anyway."""
+    return bool(choice.string_value == "none") and not request.tools
 
 
 def _limit_of_tool_choice(choice: Any, dialect: Dialect) -> str | None:
@@ -108,8 +128,9 @@ _LIMITS: Final[dict[str, Callable[[Any, Dialect], str | None]]] = {
 
 
 def _reasons(call: ProviderCall) -> bool:
-    """Whether the model is known to reason, and is not told otherwise."""
-    return call.capabilities.reasoning in {"always", "effort"} and call.request.reasoning_effort != "none"
+    """Whether the model is known to reason, and is not told otherwise, where that can be told."""
+    known = call.capabilities.reasoning
+    return known == "always" or (known == "effort" and effort_of(call.request) != "none")
 
 
 def _kind_of_choice(choice: Any) -> str:
@@ -131,12 +152,6 @@ def _put(body: _Body, name: str, encoded: Json, call: ProviderCall, dialect: Dia
         raise invalid(name, "in agreement with the request's other parameters of the same matter")
 
 
-def _check_effort(body: _Body) -> None:
-    reasoning, effort = body.get("reasoning"), body.get("reasoning_effort")
-    if effort is not None and isinstance(reasoning, dict) and reasoning.get("effort", effort) != effort:
-        raise invalid("reasoning.effort", "equal to `reasoning_effort` where both are given")
-
-
 def _put_stream_options(body: _Body, call: ProviderCall, dialect: Dialect) -> None:
     """`include_usage` is asked for whatever the caller wishes: that is between the caller and Parley."""
     options = call.request.stream_options
@@ -151,27 +166,23 @@ def _put_stream_options(body: _Body, call: ProviderCall, dialect: Dialect) -> No
 
 def _encode_messages(messages: Any, dialect: Dialect, omissions: Omissions) -> list[_Body]:
     encoded = []
+    adapts = dialect.adapts_messages
     for index, message in enumerate(messages):
         try:
             body = encode_message(message)
         except InvalidJsonError as error:
             param = f"messages[{index}]"
             raise RequestError(Reason.PARAMETER_INVALID, f"`{param}` {error}.", param=param) from None
-        if dialect.adapts_messages:
-            adapt_message(f"messages[{index}]", body, dialect, omissions, is_typed=bool(message.parts))
         encoded.append(body)
+        content = body.get("content")
+        if len(body) == 2 and isinstance(content, str) and body.get("role") != "developer":  # noqa: PLR2004 - role and text
+            continue
+        if adapts:
+            adapt_message(f"messages[{index}]", body, dialect, omissions, is_typed=bool(message.parts))
+        if content is None and body.get("role") == "assistant" and not body.keys() & _SAYINGS:
+            body["content"] = body.get("content") or ""  # reasoning may have become a part of it
     if not dialect.keeps_system_apart and any(body["role"] == "developer" for body in encoded):
         for body in encoded:
             if body["role"] == "system":
                 body["role"] = "developer"
     return encoded
-
-
-def _check_tools(encoded: list[_Body], tools: Any, dialect: Dialect, omissions: Omissions) -> None:
-    for index, (body, tool) in enumerate(zip(encoded, tools, strict=True)):
-        kind = kind_of_tool(tool)
-        if dialect.tool_kinds is not None and kind not in dialect.tool_kinds:
-            omissions.refuse(f"tools[{index}].type", f"has no tools of the type `{kind}`")
-        if kind != "provider" and "cache_control" in body and "cache_control" not in dialect.members:
-            omissions.omit(f"tools[{index}].cache_control", "has no such mark")
-            del body["cache_control"]

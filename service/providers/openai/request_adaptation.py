@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 
 from service.providers.omissions import Omissions
 from service.providers.openai.dialect import Dialect
+from service.providers.openai.reasoning_history import adapt_reasoning
 
 _Body = dict[str, Any]
 
@@ -34,6 +35,8 @@ def adapt_message(path: str, body: _Body, dialect: Dialect, omissions: Omissions
     role = body["role"]
     if role == "developer" and not dialect.has_developer:
         body["role"] = "system"
+    if role == "function" and "function_call" not in dialect.members:
+        omissions.refuse(f"{path}.role", "knows no messages of the deprecated role `function`")
     _adapt_members(path, body, dialect, omissions)
     for index, call in enumerate(body.get("tool_calls", ())):
         _adapt_tool_call(f"{path}.tool_calls[{index}]", call, dialect, omissions)
@@ -43,9 +46,9 @@ def adapt_message(path: str, body: _Body, dialect: Dialect, omissions: Omissions
             _adapt_part(f"{place}[{index}]", part, dialect, omissions) for index, part in enumerate(body["content"])
         ]
     if role == "assistant":
-        _adapt_reasoning(body, dialect)
+        adapt_reasoning(body, dialect)
     if "cache_control" in body:
-        _mark_last_part(body)
+        _mark_last_part(path, body, omissions)
 
 
 def _adapt_members(path: str, body: _Body, dialect: Dialect, omissions: Omissions) -> None:
@@ -57,7 +60,7 @@ def _adapt_members(path: str, body: _Body, dialect: Dialect, omissions: Omission
         if member in body and member not in dialect.members and body.pop(member):
             omissions.omit(f"{path}.{member}", "has no such member of messages")
     for member in _SAYINGS:
-        if member in body and member not in dialect.members:
+        if member in body and member not in dialect.members and body.pop(member):
             omissions.refuse(f"{path}.{member}", "takes no such member of messages back")
 
 
@@ -70,8 +73,9 @@ def _adapt_tool_call(path: str, call: _Body, dialect: Dialect, omissions: Omissi
 
 def _adapt_part(path: str, part: _Body, dialect: Dialect, omissions: Omissions) -> _Body:
     for mark in _PART_MARKS:
-        if mark in part and mark not in dialect.members:
-            omissions.omit(f"{path}.{mark}", "has no such mark")
+        if mark in part and (part[mark] is None or mark not in dialect.members):
+            if part[mark] is not None:
+                omissions.omit(f"{path}.{mark}", "has no such mark")
             part = {name: value for name, value in part.items() if name != mark}
     if dialect.parts is None:
         return part
@@ -85,51 +89,13 @@ def _adapt_part(path: str, part: _Body, dialect: Dialect, omissions: Omissions) 
     return translate(part, refuse)
 
 
-def _adapt_reasoning(body: _Body, dialect: Dialect) -> None:
-    if dialect.reasoning_history == "as_given":
-        return
-    texts = [body.pop(name, None) for name in ("reasoning_content", "reasoning")]
-    text = next((given for given in texts if given), "" if "" in texts else None)
-    details = body.pop("reasoning_details", None)
-    if text is None and dialect.wants_reasoning_of_calls and "tool_calls" in body:
-        text = ""
-    match dialect.reasoning_history:
-        case "details" if details:
-            body["reasoning_details"] = _whole_blocks(details)
-        case "reasoning" | "details" if text is not None:
-            body["reasoning"] = text
-        case "reasoning_content" if text is not None:
-            body["reasoning_content"] = text
-        case "parts" if text:
-            content = body.get("content") or []
-            said = [{"type": "text", "text": content}] if isinstance(content, str) else content
-            body["content"] = [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}, *said]
-
-
-def _whole_blocks(details: list[_Body]) -> list[_Body]:
-    """Entries, with the pieces of text that a stream brought one by one put together.
-
-    Source: https://openrouter.ai/docs/guides/best-practices/reasoning-tokens (2026-11-22).
-    """
-    blocks: list[_Body] = []
-    for detail in details:
-        last = blocks[-1] if blocks else {}
-        text = {"reasoning.text": "text", "reasoning.summary": "summary"}.get(detail.get("type", ""))
-        is_piece = text is not None and all(last.get(name) == detail.get(name) for name in ("type", "index", "id"))
-        if not is_piece or text is None or "index" not in detail or last.get("signature"):
-            blocks.append(dict(detail))
-            continue
-        joined = (last.get(text) or "") + (detail.get(text) or "")
-        last.update({name: value for name, value in detail.items() if value is not None})
-        last[text] = joined
-    return blocks
-
-
-def _mark_last_part(body: _Body) -> None:
+def _mark_last_part(path: str, body: _Body, omissions: Omissions) -> None:
     """A mark of the whole message stands at the end of its last part."""
     mark = body.pop("cache_control")
     content = body.get("content")
-    if isinstance(content, str):
+    if not content:
+        omissions.omit(f"{path}.cache_control", "can't mark a message without content")
+    elif isinstance(content, str):
         body["content"] = [{"type": "text", "text": content, "cache_control": mark}]
-    elif content:
+    else:
         content[-1] = {"cache_control": mark} | content[-1]

@@ -44,9 +44,7 @@ def kind_of_tool(tool: tool_pb2.Tool) -> str:
 
 def _encode_tool(tool: tool_pb2.Tool) -> _Body:
     kind = kind_of_tool(tool)
-    if kind == "provider":
-        return object_to_json(tool.provider)
-    body: _Body = {"type": kind}
+    body: _Body = object_to_json(tool.provider) if kind == "provider" else {"type": kind}
     if tool.HasField("function"):
         body["function"] = _encode_function(tool.function)
     if tool.HasField("custom"):

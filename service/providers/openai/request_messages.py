@@ -20,9 +20,10 @@ def encode_message(message: message_pb2.Message) -> _Body:
     """
     body: _Body = {}
     for field, value in message.ListFields():
-        encoder = _MESSAGE_FIELDS[field.name]
+        name = field.name
+        encoder = _MESSAGE_FIELDS[name]
         if encoder is not None:
-            body[field.name] = encoder(value)
+            body[name] = encoder(value)
     if "parts" in body:
         body["content"] = body.pop("parts")
     return body

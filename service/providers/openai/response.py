@@ -18,7 +18,7 @@ from service.providers.openai.error_body import error_of_members
 from service.providers.openai.errors import error_within_answer
 from service.providers.openai.finish import Finish, finish_of
 from service.providers.openai.origin import Origin
-from service.providers.openai.sources import url_citations
+from service.providers.openai.sources import has_sources, url_citations
 from service.providers.openai.usage import present, usage_of
 from service.providers.reading import malformed_if_unreadable
 
@@ -59,7 +59,8 @@ def _completion(answer: wire.Completion, origin: Origin) -> pb.ChatCompletion:
         system_fingerprint=answer.system_fingerprint or None,
         moderation=moderation_of(answer),
     )
-    completion.choices[0].message.annotations.extend(json_object(citation) for _, citation in url_citations(answer))
+    if has_sources(answer):
+        completion.choices[0].message.annotations.extend(json_object(citation) for _, citation in url_citations(answer))
     return completion
 
 
@@ -69,7 +70,7 @@ def raise_if_failed(answer: wire.Completion, origin: Origin) -> None:
     Raises:
         UpstreamError: It is one.
     """
-    reported = answer.error
+    reported = answer.error or (answer.x_groq.error if answer.x_groq else None)
     if not reported and answer.object == "error":  # vLLM, Mistral
         reported = error_of_members(message=answer.message, kind=answer.type, code=answer.code, param=answer.param)
     if reported:
@@ -118,12 +119,11 @@ def split_content(content: str | list[dict[str, Any]] | None, start: int = 0) ->
     return Content("".join(texts) if texts else None, "".join(reasoning) if reasoning else None, references)
 
 
-def function_call(function: wire.Function) -> tool_pb2.FunctionCall:
-    """Name and arguments; arguments that came as an object become JSON text."""
-    arguments = function.arguments
-    if isinstance(arguments, dict):
-        arguments = msgspec.json.encode(arguments).decode()
-    return tool_pb2.FunctionCall(name=function.name, arguments=arguments)
+def arguments_of(function: wire.Function) -> str | None:
+    """The arguments, or a piece of them; those that came as an object become JSON text."""
+    if isinstance(function.arguments, dict):
+        return msgspec.json.encode(function.arguments).decode()
+    return function.arguments
 
 
 def is_custom(call: wire.ToolCall) -> bool:
@@ -139,8 +139,8 @@ def audio_output(audio: wire.Audio | None) -> pb.AudioOutput | None:
 
 
 def logprobs_of(logprobs: wire.Logprobs | None) -> pb.Logprobs | None:
-    """The log probabilities; None where there are none."""
-    if logprobs is None or (logprobs.content is None and logprobs.refusal is None):
+    """The log probabilities; None where there are none, be it that a list is empty."""
+    if logprobs is None or not (logprobs.content or logprobs.refusal):
         return None
     return pb.Logprobs(
         content=[_token_logprob(token) for token in logprobs.content or ()],
@@ -162,9 +162,10 @@ def _choice(origin: Origin, choice: wire.Choice, completion_id: str) -> pb.Choic
         raise Malformed("A choice of the provider's answer has no message.", metadata={"provider": origin.provider})
     # Some providers (Snowflake, xAI) leave the reason empty in an answer that is complete.
     finish = finish_of(origin, choice) or Finish("tool_calls" if message.tool_calls else "stop")
+    index = choice.index or 0
     translated = pb.Choice(
-        index=choice.index,
-        message=_message(message, f"{completion_id}_{choice.index}"),
+        index=index,
+        message=_message(message, f"{completion_id}_{index}"),
         logprobs=logprobs_of(choice.logprobs),
         finish_reason=finish.reason,
         native_finish_reason=finish.native,
@@ -175,6 +176,11 @@ def _choice(origin: Origin, choice: wire.Choice, completion_id: str) -> pb.Choic
     return translated
 
 
+def _whole_call(function: wire.Function) -> tool_pb2.FunctionCall:
+    """A call without arguments has empty ones, as the pieces of a stream join to."""
+    return tool_pb2.FunctionCall(name=function.name, arguments=arguments_of(function) or "")
+
+
 def _message(message: wire.Message, id_stem: str) -> pb.AssistantMessage:
     content = split_content(message.content)
     call = message.function_call
@@ -183,7 +189,7 @@ def _message(message: wire.Message, id_stem: str) -> pb.AssistantMessage:
         content=content.text,
         refusal=message.refusal or None,
         tool_calls=[_tool_call(call, f"call_{id_stem}_{i}") for i, call in enumerate(message.tool_calls or ())],
-        function_call=function_call(call) if call and call.name else None,
+        function_call=_whole_call(call) if call and call.name else None,
         annotations=[json_object(annotation) for annotation in (*(message.annotations or ()), *content.references)],
         audio=audio_output(message.audio),
         reasoning_content=content.reasoning or message.reasoning_content or message.reasoning or None,
@@ -197,8 +203,8 @@ def _tool_call(call: wire.ToolCall, made_id: str) -> tool_pb2.ToolCall:
     translated = tool_pb2.ToolCall(
         id=call.id or made_id,
         type="custom" if custom else "function",
-        function=function_call(call.function) if call.function and not custom else None,
-        custom=tool_pb2.CustomToolCall(name=custom.name, input=custom.input) if custom else None,
+        function=_whole_call(call.function) if call.function and not custom else None,
+        custom=tool_pb2.CustomToolCall(name=custom.name, input=custom.input or "") if custom else None,
     )
     if call.extra_content is not None:
         translated.extra_content.CopyFrom(json_object(call.extra_content))

@@ -9,6 +9,11 @@ from service.json_values import Json
 from service.providers.openai import wire
 
 
+def has_sources(answer: wire.Completion) -> bool:
+    """Whether there is anything that may name sources; most chunks of streams have nothing."""
+    return answer.citations is not None or answer.search_results is not None or answer.web_search is not None
+
+
 def url_citations(answer: wire.Completion) -> Iterator[tuple[str, dict[str, Json]]]:
     """Address and annotation of each source.
 

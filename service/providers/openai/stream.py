@@ -23,17 +23,17 @@ from service.providers.openai.errors import error_within_answer
 from service.providers.openai.finish import Finish, finish_of
 from service.providers.openai.origin import Origin
 from service.providers.openai.response import (
+    arguments_of,
     audio_output,
     created_of,
-    function_call,
-    is_custom,
     logprobs_of,
     moderation_of,
     raise_if_failed,
     split_content,
     tool_runs,
 )
-from service.providers.openai.sources import url_citations
+from service.providers.openai.sources import has_sources, url_citations
+from service.providers.openai.stream_tool_calls import StreamToolCalls
 from service.providers.openai.usage import usage_of
 from service.providers.reading import malformed_if_unreadable
 from service.providers.sse import SseEvent
@@ -48,13 +48,11 @@ _MOST_RUNS = 128
 class _ChoiceState:
     """What has been seen of one choice."""
 
-    __slots__ = ("finished", "open_call", "open_runs", "started_calls", "text_length")
+    __slots__ = ("finished", "open_runs", "text_length", "tool_calls")
 
     def __init__(self) -> None:
         self.finished = False
-        self.open_call = -1
-        """Index of the call that fragments without an index belong to; -1 before the first."""
-        self.started_calls: set[int] = set()
+        self.tool_calls: StreamToolCalls | None = None
         self.text_length = 0
         """Characters of the text so far."""
         self.open_runs: dict[int, dict[str, Any]] = {}
@@ -73,6 +71,8 @@ class StreamTranslator:
         self._service_tier: str | None = None
         self._system_fingerprint: str | None = None
         self._choices: dict[int, _ChoiceState] = {}
+        self._blanks: dict[int, pb.ChatCompletionChunk] = {}
+        """By choice, a chunk of it with an empty delta: copying one is quicker than making one."""
         self._usage: pb.Usage | None = None
         self._moderation: JsonObject | None = None
         self._cited: set[str] = set()
@@ -98,17 +98,15 @@ class StreamTranslator:
             return []
         if event.event == "error":
             raise self._error_of_event(event.data)
-        with malformed_if_unreadable(self._provider):
+        try:
             return self._translate(wire.decode_completion(event.data))
+        except (ValueError, OverflowError, RecursionError):
+            with malformed_if_unreadable(self._provider):  # entered for failures alone: it costs more than decoding
+                raise
 
     def _translate(self, event: wire.Completion) -> list[pb.ChatCompletionChunk]:
         raise_if_failed(event, self._origin)
-        if not self._id:
-            self._id = event.id or self._identity.id
-            self._created = created_of(event) or self._identity.created
-        self._service_tier = event.service_tier or self._service_tier
-        self._system_fingerprint = event.system_fingerprint or self._system_fingerprint
-        self._usage = usage_of(event, self._origin.dialect) or self._usage
+        self._note(event)
         chunks = [chunk for choice in event.choices or () for chunk in self._translate_choice(choice)]
         if event.usage is not None and self._is_finished and not self._origin.dialect.says_done:
             self._closes_itself = True  # the usage was asked for, and is the last that comes
@@ -117,7 +115,20 @@ class StreamTranslator:
             chunks = chunks or [self._chunk()]
             chunks[0].moderation.CopyFrom(self._moderation)
             self._moderation = None
-        return chunks + self._citations(event)
+        return chunks + self._citations(event) if has_sources(event) else chunks
+
+    def _note(self, event: wire.Completion) -> None:
+        """Keep what belongs to the whole answer."""
+        if not self._id:
+            self._id = event.id or self._identity.id
+            self._created = created_of(event) or self._identity.created
+        tier, fingerprint = event.service_tier, event.system_fingerprint
+        if (tier and tier != self._service_tier) or (fingerprint and fingerprint != self._system_fingerprint):
+            self._service_tier = tier or self._service_tier
+            self._system_fingerprint = fingerprint or self._system_fingerprint
+            self._blanks.clear()
+        if event.usage is not None or event.x_groq is not None:
+            self._usage = usage_of(event, self._origin.dialect) or self._usage
 
     def _citations(self, event: wire.Completion) -> list[pb.ChatCompletionChunk]:
         """Sources that are named for the whole answer; they are told of the first choice."""
@@ -128,7 +139,9 @@ class StreamTranslator:
             raise Malformed("The provider's stream names too many sources.", metadata={"provider": self._provider})
         self._cited.update(url for url, _ in url_citations(event))
         annotations = [json_object(citation) for citation in new]
-        return [self._choice_chunk(min(self._choices), pb.Delta(annotations=annotations))]
+        chunk = self._blank(min(self._choices))
+        chunk.choices[0].delta.annotations.extend(annotations)
+        return [chunk]
 
     def _error_of_event(self, data: bytes) -> UpstreamError:
         """The error that an event named `error` stands for, whatever its data looks like."""
@@ -138,10 +151,12 @@ class StreamTranslator:
         """Translate the end of the stream: the chunk with the usage, where it is known.
 
         Raises:
-            Interrupted: A choice has no finish reason, or there was no choice; or the provider closed the
-                stream without having said that it is over.
+            Interrupted: A choice has no finish reason, or there is none; or the provider closed the stream
+                without having said that it is over.
         """
-        if not (self._is_over or self._closes_itself) or not self._is_finished:
+        # With `[DONE]`, a provider that ignores `n` has answered as it does in one piece: with fewer choices.
+        has_ended = self._is_over or (self._closes_itself and len(self._choices) >= self._origin.choices)
+        if not has_ended or not self._is_finished:
             raise Interrupted(
                 "The provider's stream ended before the answer was complete.", metadata={"provider": self._provider}
             )
@@ -158,48 +173,56 @@ class StreamTranslator:
 
     def _translate_choice(self, choice: wire.Choice) -> list[pb.ChatCompletionChunk]:
         chunks = []
-        state = self._choices.get(choice.index)
+        index = choice.index or 0
+        state = self._choices.get(index)
         if state is None:
             if len(self._choices) >= _MOST_CHOICES:
                 raise Malformed("The provider's stream has too many choices.", metadata={"provider": self._provider})
-            state = self._choices[choice.index] = _ChoiceState()
-            chunks.append(self._choice_chunk(choice.index, _FIRST_DELTA))
-        delta = self._delta(choice.delta or choice.message or wire.Message(), state, choice.index)
-        logprobs = logprobs_of(choice.logprobs)
-        if delta.ByteSize() or (logprobs and logprobs.ByteSize()):
-            chunks.append(self._choice_chunk(choice.index, delta, logprobs))
+            state = self._choices[index] = _ChoiceState()
+            chunks.append(self._blank(index))
+            chunks[0].choices[0].delta.CopyFrom(_FIRST_DELTA)
+        chunk = self._blank(index)
+        translated = chunk.choices[0]
+        if (delta := choice.delta or choice.message) is not None:
+            self._fill(translated.delta, delta, state, index)
+        if (logprobs := logprobs_of(choice.logprobs)) is not None:
+            translated.logprobs.CopyFrom(logprobs)
+        if logprobs is not None or translated.delta.ByteSize():
+            chunks.append(chunk)
         finish = finish_of(self._origin, choice)
         if finish and not state.finished:
-            state.finished = True
-            if state.open_runs:  # without results to the end
-                runs = tool_runs(state.open_runs.values())
-                chunks.append(self._choice_chunk(choice.index, pb.Delta(provider_content=runs)))
-            chunks.append(self._last_chunk(choice.index, finish))
+            chunks += self._last_chunks(index, finish, state)
         if choice.content_filter_results:
-            chunks = chunks or [self._choice_chunk(choice.index, pb.Delta())]
+            chunks = chunks or [self._blank(index)]
             chunks[-1].choices[0].content_filter_results.CopyFrom(json_object(choice.content_filter_results))
         return chunks
 
-    def _delta(self, delta: wire.Message, state: _ChoiceState, choice_index: int) -> pb.Delta:
+    def _fill(self, translated: pb.Delta, delta: wire.Message, state: _ChoiceState, choice_index: int) -> None:
+        """Put what the delta has into an empty one; most have a text alone."""
         content = split_content(delta.content, state.text_length)
-        state.text_length += len(content.text or "")
-        call = delta.function_call
-        return pb.Delta(
-            content=content.text or None,
-            refusal=delta.refusal or None,
-            tool_calls=[self._tool_call(call, state, choice_index) for call in delta.tool_calls or ()],
-            function_call=function_call(call) if call and (call.name or call.arguments) else None,
-            annotations=[json_object(annotation) for annotation in (*(delta.annotations or ()), *content.references)],
-            audio=audio_output(delta.audio),
-            reasoning_content=content.reasoning or delta.reasoning_content or delta.reasoning or None,
-            reasoning_details=[json_object(detail) for detail in delta.reasoning_details or ()],
-            provider_content=tool_runs(self._finished_runs(delta, state)),
-        )
+        if content.text:
+            state.text_length += len(content.text)
+            translated.content = content.text
+        if reasoning := content.reasoning or delta.reasoning_content or delta.reasoning:
+            translated.reasoning_content = reasoning
+        if delta.tool_calls:
+            if state.tool_calls is None:
+                state.tool_calls = StreamToolCalls(self._provider, f"call_{self._id}_{choice_index}")
+            translated.tool_calls.extend(map(state.tool_calls.translate, delta.tool_calls))
+        if delta.reasoning_details:
+            translated.reasoning_details.extend(map(json_object, delta.reasoning_details))
+        if delta.annotations or content.references:
+            translated.annotations.extend(map(json_object, (*(delta.annotations or ()), *content.references)))
+        if delta.refusal:
+            translated.refusal = delta.refusal
+        if delta.executed_tools:
+            translated.provider_content.extend(tool_runs(self._finished_runs(delta.executed_tools, state)))
+        _fill_audio_and_function_call(translated, delta)
 
-    def _finished_runs(self, delta: wire.Message, state: _ChoiceState) -> list[dict[str, Any]]:
+    def _finished_runs(self, runs: list[dict[str, Any]], state: _ChoiceState) -> list[dict[str, Any]]:
         """Groq's tool runs that have their results; each comes once without and once with them."""
         finished = []
-        for run in delta.executed_tools or ():
+        for run in runs:
             index = run.get("index")
             if isinstance(index, int) and run.get("output") is None:
                 state.open_runs[index] = run
@@ -211,41 +234,29 @@ class StreamTranslator:
             raise Malformed("The provider's stream has too many tool runs.", metadata={"provider": self._provider})
         return finished
 
-    def _tool_call(self, call: wire.ToolCall, state: _ChoiceState, choice_index: int) -> tool_pb2.ToolCallDelta:
-        index = call.index
-        if index is None:
-            begins = bool(call.id) or bool(call.function and call.function.name)
-            index = state.open_call + 1 if begins or state.open_call < 0 else state.open_call
-        state.open_call = index
-        is_first = index not in state.started_calls
-        state.started_calls.add(index)
-        translated = tool_pb2.ToolCallDelta(index=index)
-        if is_first:
-            translated.id = call.id or f"call_{self._id}_{choice_index}_{index}"
-            translated.type = "custom" if is_custom(call) else "function"
-        if is_custom(call) and call.custom is not None:
-            translated.custom.CopyFrom(tool_pb2.CustomToolCall(name=call.custom.name, input=call.custom.input))
-        elif call.function is not None:
-            translated.function.CopyFrom(function_call(call.function))
-            if not is_first and not translated.function.name:
-                translated.function.ClearField("name")
-        if call.extra_content is not None:
-            translated.extra_content.CopyFrom(json_object(call.extra_content))
-        return translated
-
-    def _last_chunk(self, index: int, finish: Finish) -> pb.ChatCompletionChunk:
-        chunk = self._choice_chunk(index, pb.Delta())
-        choice = chunk.choices[0]
+    def _last_chunks(self, index: int, finish: Finish, state: _ChoiceState) -> list[pb.ChatCompletionChunk]:
+        state.finished = True
+        chunks = []
+        if state.open_runs:  # without results to the end
+            chunks.append(self._blank(index))
+            chunks[0].choices[0].delta.provider_content.extend(tool_runs(state.open_runs.values()))
+        chunks.append(self._blank(index))
+        choice = chunks[-1].choices[0]
         choice.finish_reason.string_value = finish.reason
         if finish.native is not None:
             choice.native_finish_reason = finish.native
         if finish.stop_sequence is not None:
             choice.stop_sequence = finish.stop_sequence
-        return chunk
+        return chunks
 
-    def _choice_chunk(self, index: int, delta: pb.Delta, logprobs: pb.Logprobs | None = None) -> pb.ChatCompletionChunk:
-        chunk = self._chunk()
-        chunk.choices.add(index=index, delta=delta, logprobs=logprobs, finish_reason=_NOT_FINISHED)
+    def _blank(self, index: int) -> pb.ChatCompletionChunk:
+        """A chunk of a choice, whose delta is there, and empty."""
+        blank = self._blanks.get(index)
+        if blank is None:
+            blank = self._blanks[index] = self._chunk()
+            blank.choices.add(index=index, delta=pb.Delta(), finish_reason=_NOT_FINISHED)
+        chunk = pb.ChatCompletionChunk()
+        chunk.CopyFrom(blank)
         return chunk
 
     def _chunk(self) -> pb.ChatCompletionChunk:
@@ -257,3 +268,10 @@ class StreamTranslator:
             service_tier=self._service_tier,
             system_fingerprint=self._system_fingerprint,
         )
+
+
+def _fill_audio_and_function_call(translated: pb.Delta, delta: wire.Message) -> None:
+    if (call := delta.function_call) is not None and (call.name or call.arguments):
+        translated.function_call.CopyFrom(tool_pb2.FunctionCall(name=call.name, arguments=arguments_of(call)))
+    if (audio := audio_output(delta.audio)) is not None:
+        translated.audio.CopyFrom(audio)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from service.json_values import Json
 from service.providers.openai.dialect import Body, Translation
-
-_SAID_BY_AN_EFFORT: Final = (("enabled", True), ("exclude", False))
 
 
 def at(path: str, value: Json) -> Body:
@@ -30,19 +28,42 @@ def enabled_or_disabled(path: str) -> Translation:
 
 
 def effort_of_reasoning(reasoning: Json) -> Body | None:
-    """OpenRouter's `reasoning` where an API knows the effort alone."""
-    match reasoning:
-        case {"effort": str(effort), **rest} if not _says_more(rest):
+    """OpenRouter's `reasoning` where an API knows the effort alone.
+
+    Beside an effort, `enabled` says nothing more: that they agree has been checked.
+    """
+    match _said(reasoning):
+        case {"effort": str(effort), "enabled": bool(), **rest} | {"effort": str(effort), **rest} if not rest:
             return {"reasoning_effort": effort}
         case {"enabled": False, **rest} if not rest:
             return {"reasoning_effort": "none"}
+        case {**rest} if not rest:
+            return {}
         case _:
             return None
 
 
-def _says_more(rest: Mapping[object, object]) -> bool:
-    """Whether, beside an effort, there is anything that is not so anyway."""
-    return any(entry not in _SAID_BY_AN_EFFORT for entry in rest.items())
+def effort_or_switch(path: str) -> Translation:
+    """`reasoning_effort` where not to reason is said by a switch at the path, and not by an effort."""
+    return lambda effort: at(path, "disabled") if effort == "none" else {"reasoning_effort": effort}
+
+
+def reasoning_or_switch(path: str) -> Translation:
+    """OpenRouter's `reasoning`, likewise."""
+
+    def translate(reasoning: Json) -> Body | None:
+        if _said(reasoning) == {"enabled": True}:
+            return at(path, "enabled")
+        body = effort_of_reasoning(reasoning)
+        return at(path, "disabled") if body == {"reasoning_effort": "none"} else body
+
+    return translate
+
+
+def _said(reasoning: Json) -> dict[str, Json]:
+    """The members without those that say nothing, or what is so anyway."""
+    members = reasoning if isinstance(reasoning, dict) else {}
+    return {name: value for name, value in members.items() if value is not None and (name, value) != ("exclude", False)}
 
 
 def thinking_as_reasoning(thinking: Json) -> Body | None:
@@ -54,6 +75,8 @@ def thinking_as_reasoning(thinking: Json) -> Body | None:
             return {"reasoning": {"enabled": True}}
         case {"type": "disabled", **rest} if not rest:
             return {"reasoning": {"enabled": False}}
+        case {**rest} if not rest:
+            return {}
         case _:
             return None
 
@@ -63,6 +86,8 @@ def thinking_as_switch(thinking: Json) -> Body | None:
     match thinking:
         case {"type": "enabled" | "adaptive" | "disabled" as kind, **rest} if not rest:
             return {"reasoning": {"enabled": kind != "disabled"}}
+        case {**rest} if not rest:
+            return {}
         case _:
             return None
 

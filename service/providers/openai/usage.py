@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -14,11 +15,16 @@ from service.providers.openai.dialect import Dialect
 _TICKS_PER_DOLLAR: Final = 10_000_000_000
 """Source: https://docs.x.ai/developers/cost-tracking (2026-11-22)."""
 _MOST: Final = 2**32 - 1
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+_DETAILS: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "prompt_tokens_details": wire.PromptTokensDetails,
+    "completion_tokens_details": wire.CompletionTokensDetails,
+}
 
 
 def usage_of(answer: wire.Completion, dialect: Dialect) -> pb.Usage | None:
     """The tokens used, wherever the provider tells them."""
-    usage = answer.usage or (answer.x_groq.usage if answer.x_groq else None)
+    usage = _read(answer.usage) or (_read(answer.x_groq.usage) if answer.x_groq else None)
     if usage is None:
         return None
     completion = usage.completion_tokens_details
@@ -33,6 +39,28 @@ def usage_of(answer: wire.Completion, dialect: Dialect) -> pb.Usage | None:
         cost_usd=_cost_usd(usage, dialect),
         server_tool_use=_server_tool_use(usage),
     )
+
+
+def _read(told: Any) -> wire.Usage | None:
+    """What can be read of it: an odd number is no reason to fail an answer that is there."""
+    if not isinstance(told, dict):
+        return None
+    try:
+        return msgspec.convert(told, wire.Usage)
+    except msgspec.ValidationError:
+        return _readable(told, wire.Usage)
+
+
+def _readable(told: Mapping[str, Any], form: type[_Struct]) -> _Struct:
+    members: dict[str, Any] = {}
+    for field in msgspec.structs.fields(form):
+        value = told.get(field.name)
+        if field.name in _DETAILS and isinstance(value, dict):
+            members[field.name] = _readable(value, _DETAILS[field.name])
+            continue
+        with suppress(msgspec.ValidationError):
+            members[field.name] = msgspec.convert(value, field.type, strict=False)  # 1.0 is a count, too
+    return form(**members)
 
 
 def present(struct: msgspec.Struct) -> dict[str, Any]:

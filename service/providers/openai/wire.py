@@ -149,13 +149,6 @@ class Usage(msgspec.Struct):
     """xAI: of its live search."""
 
 
-class GroqExtra(msgspec.Struct):
-    """Groq's own object in the chunks of a stream."""
-
-    usage: Usage | None = None
-    """Present in the last chunk, where `usage` itself may be absent."""
-
-
 class Error(msgspec.Struct):
     """A provider's report of a failure. What it wrote is looked at, and never shown."""
 
@@ -171,12 +164,22 @@ class Error(msgspec.Struct):
     """Azure OpenAI: has a code of its own."""
 
 
+class GroqExtra(msgspec.Struct):
+    """Groq's own object in the chunks of a stream."""
+
+    usage: Any = None
+    """Present in the last chunk, where `usage` itself may be absent."""
+    error: Error | str | None = None
+    """Why the answer breaks off."""
+
+
 class Choice(msgspec.Struct):
     """One answer, or within a stream a piece of one."""
 
     error: Error | str | None = None
     """OpenRouter reports failures of the provider behind it here."""
-    index: Index = 0
+    index: Index | None = None
+    """Left out by some, or null: the first."""
     message: Message | None = None
     delta: Message | None = None
     logprobs: Logprobs | None = None
@@ -203,7 +206,8 @@ class Completion(msgspec.Struct):
     param: Any = None
     created: float | None = None
     choices: list[Choice] | None = None
-    usage: Usage | None = None
+    usage: Any = None
+    """A `Usage`; read by itself, so that an odd number in it fails nothing else."""
     service_tier: str | None = None
     system_fingerprint: str | None = None
     moderation: dict[str, Any] | None = None

@@ -411,4 +411,5 @@ def test_memory_does_not_grow_with_the_stream() -> None:
 
     for kind in (thoughts, texts):
         _kept_bytes(kind, 100)
-        assert _kept_bytes(kind, 20_000) - _kept_bytes(kind, 1_000) < 4_096
+        # 19,000 pieces of text kept would be 171,000 bytes or more; what pytest itself keeps is a few thousand.
+        assert _kept_bytes(kind, 20_000) - _kept_bytes(kind, 1_000) < 65_536

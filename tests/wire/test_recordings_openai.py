@@ -1,17 +1,14 @@
 """Real answers of OpenAI-compatible providers, all of them, as they were recorded.
 
-The recordings are read where they lie (`PARLEY_RECORDINGS`, else beside the repository) and never
-copied. What they should become is worked out here from the raw bytes, without the adapter.
+What they should become is worked out here from the raw bytes, without the adapter.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,12 +24,11 @@ from service.providers.openai.response import translate_completion
 from service.providers.openai.stream import StreamTranslator
 from service.providers.provider import Identity
 from service.providers.sse import SseDecoder
+from tests.support.recordings import INTERACTIONS, require_recordings
 
-ROOT = Path(__file__).resolve().parents[2]
-RECORDINGS = Path(os.environ.get("PARLEY_RECORDINGS") or ROOT.parent / "shared" / "recordings")
 IDENTITY = Identity(id="chatcmpl-own", created=1_700_000_000, model="public")
 
-pytestmark = pytest.mark.skipif(not (RECORDINGS / "index.json").is_file(), reason="the recordings are not here")
+require_recordings()
 
 FAILING = {
     ("demo-endpoints/test_text_response", 0): Reason.UPSTREAM_MALFORMED,  # an echo server, no model
@@ -77,20 +73,11 @@ class Exchange:
         return self.headers.get("content-type", "").startswith("text/event-stream")
 
 
-def load_exchanges() -> dict[tuple[str, int], Exchange]:
-    exchanges = {}
-    for path in sorted(RECORDINGS.glob("*/*.json")):
-        name = f"{path.parent.name}/{path.stem}"
-        for number, interaction in enumerate(json.loads(path.read_text("utf-8"))["interactions"]):
-            if interaction["request"]["path"].endswith("/chat/completions"):
-                answer = interaction["response"]
-                exchanges[name, number] = Exchange(
-                    name, number, answer["status"], answer["headers"], answer["body"].encode()
-                )
-    return exchanges
-
-
-EXCHANGES = load_exchanges()
+EXCHANGES = {
+    item.key: Exchange(item.recording, item.number, item.status, item.headers, item.answer.encode())
+    for item in INTERACTIONS.values()
+    if item.protocol == "openai"
+}
 ANSWERS = [exchange for key, exchange in EXCHANGES.items() if exchange.status == 200 and key not in FAILING]
 WHOLE = [
     pytest.param(exchange, id=f"{exchange.name}:{exchange.number}") for exchange in ANSWERS if not exchange.is_stream

@@ -46,6 +46,8 @@ class Script:
     received: list[dict[str, Any]] = field(default_factory=list)
     headers_received: list[dict[str, str]] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
+    """Path and query of each request."""
     began: threading.Event = field(default_factory=threading.Event)
     left: threading.Event = field(default_factory=threading.Event)
     """Set when the client was gone before the answer's end."""
@@ -110,7 +112,7 @@ class FakeUpstream:
 
     @contextmanager
     def scripted(self, script: Script) -> Iterator[Script]:
-        """Answer requests whose `user` is `script.user` by the script."""
+        """Answer requests whose `user` is `script.user`, or that have it as a text, by the script."""
         self._scripts[script.user] = script
         try:
             yield script
@@ -128,7 +130,7 @@ class FakeUpstream:
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_post("/v1/chat/completions", self._answer)
+        app.router.add_post("/{path:.*}", self._answer)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -142,8 +144,9 @@ class FakeUpstream:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         body = json.loads(raw)
-        script = self._scripts.get(body.get("user", "")) or _echo(body)
+        script = self._script_of(body, raw) or _echo(body)
         script.raw.append(raw)
+        script.targets.append(request.raw_path)
         script.received.append(body)
         script.headers_received.append({name.lower(): value for name, value in request.headers.items()})
         script.began.set()
@@ -152,6 +155,12 @@ class FakeUpstream:
         except (asyncio.CancelledError, ConnectionError):
             script.left.set()
             raise
+
+    def _script_of(self, body: dict[str, Any], raw: bytes) -> Script | None:
+        """By the field `user`, or for APIs that have none by a text of the request that is it."""
+        if (script := self._scripts.get(body.get("user", ""))) is not None:
+            return script
+        return next((script for user, script in list(self._scripts.items()) if user.encode() in raw), None)
 
     async def _play(self, request: web.Request, script: Script) -> web.StreamResponse:
         await asyncio.sleep(script.delay_s)

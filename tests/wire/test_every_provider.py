@@ -92,6 +92,97 @@ def test_memory_does_not_grow_with_the_length_of_a_stream(name: str) -> None:
     assert after - before < 30_000
 
 
+EMPTY = {"index": 0, "delta": {}, "finish_reason": None}
+WHOLE: dict[str, tuple[ChatApi, list[Json], list[Json]]] = {
+    "openai": (
+        openai_api(DIALECTS["openai"]),
+        [openai_delta({"content": "a"}), openai_delta({"content": "b"}), openai_delta({}, "stop")],
+        [{"object": "later.kind", "later": 1}, {"id": "c", "choices": []}],
+    ),
+    "anthropic": (
+        ANTHROPIC,
+        [
+            {"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 1}}},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "a"}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "b"}},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
+            {"type": "message_stop"},
+        ],
+        [{"type": "later_kind", "index": 0, "later": [1]}, {"type": "ping"}],
+    ),
+    "gemini": (
+        GEMINI,
+        [
+            {"candidates": [{"content": {"parts": [{"text": "a"}]}}], "responseId": "r"},
+            {"candidates": [{"content": {"parts": [{"text": "b"}]}, "finishReason": "STOP"}], "responseId": "r"},
+        ],
+        [{"later": {"kind": 1}, "responseId": "r"}],
+    ),
+    "cohere": (
+        COHERE,
+        [
+            {"type": "message-start", "id": "m"},
+            {"type": "content-delta", "delta": {"message": {"content": {"text": "a"}}}},
+            {"type": "content-delta", "delta": {"message": {"content": {"text": "b"}}}},
+            {"type": "message-end", "delta": {"finish_reason": "COMPLETE"}},
+        ],
+        [{"type": "later-kind", "delta": {"later": 1}}],
+    ),
+}
+
+
+def chunks_of(api: ChatApi, events: list[Json]) -> list[Json]:
+    translator = api.stream("acme", call_of())
+    end = [SseEvent("message", b"[DONE]")] if api not in (ANTHROPIC, GEMINI) else []
+    chunks = [chunk for item in [*map(event, events), *end] for chunk in translator.translate(item)]
+    return [json_of(chunk) for chunk in (*chunks, *translator.finish())]
+
+
+def native(chunks: list[Json]) -> list[Json]:
+    pieces = [piece["delta"] for chunk in chunks for piece in chunk["choices"]]
+    return [entry for delta in pieces for entry in delta.get("provider_content", [])]
+
+
+def with_later_fields(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: with_later_fields(item) for name, item in value.items()} | {"later_field": {"a": [1, None]}}
+    return [with_later_fields(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_fields_and_events_that_are_not_known_change_nothing(name: str) -> None:
+    api, events, later = WHOLE[name]
+    expected = chunks_of(api, events)
+    assert "".join(piece["delta"].get("content", "") for chunk in expected for piece in chunk["choices"]) == "ab"
+
+    with_fields = chunks_of(api, [with_later_fields(item) for item in events])
+    for chunk in with_fields:  # what Gemini attaches to a text is kept there, whatever it is
+        for piece in chunk["choices"]:
+            piece["delta"].pop("provider_content", None)
+    assert [chunk for chunk in with_fields if chunk["choices"] != [EMPTY]] == expected
+    for place in range(1, len(events)):
+        for noise in later:
+            assert chunks_of(api, [*events[:place], noise, *events[place:]]) == expected, (place, noise)
+
+
+def test_kinds_of_blocks_that_are_not_known_are_kept_for_the_way_back_or_let_pass() -> None:
+    api, events, _ = WHOLE["anthropic"]
+    block = {"type": "later_block", "data": "x"}
+    start = {"type": "content_block_start", "index": 1, "content_block": block}
+    delta = {"type": "content_block_delta", "index": 1, "delta": {"type": "later_delta", "x": 1}}
+    stop = {"type": "content_block_stop", "index": 1}
+    chunks = chunks_of(api, [*events[:4], start, stop, *events[4:]])
+    assert native(chunks) == [{"format": "anthropic", "text_length": 2}, {"format": "anthropic", "block": block}]
+    chunks = chunks_of(api, [*events[:4], start, delta, stop, *events[4:]])
+    assert native(chunks) == [], "a block that can't be put together can't be sent back"
+
+    api, events, _ = WHOLE["gemini"]
+    part = {"candidates": [{"content": {"parts": [{"laterPart": {"x": 1}}]}}], "responseId": "r"}
+    chunks = chunks_of(api, [events[0], part, events[1]])
+    assert {"format": "gemini", "block": {"laterPart": {"x": 1}}} in native(chunks)
+
+
 def cut(text: str, places: list[int]) -> list[str]:
     """The text in pieces; none is empty but that of an empty text."""
     ends = sorted({min(place, len(text)) for place in places} | {len(text)})

@@ -38,7 +38,7 @@ def value_to_json(value: Value) -> Json:
         case "list_value":
             return [value_to_json(item) for item in value.list_value.values]
         case "number_value":
-            return _number(value.number_value)
+            return json_number(value.number_value)
         case "bool_value":
             return value.bool_value
         case "null_value":
@@ -87,7 +87,7 @@ def _ordered_to_json(value: JsonValue) -> Json:
         case "list_value":
             return [_ordered_to_json(item) for item in value.list_value.values]
         case "number_value":
-            return _number(value.number_value)
+            return json_number(value.number_value)
         case "bool_value":
             return value.bool_value
         case "null_value":
@@ -116,7 +116,12 @@ def _json_value(value: Json, depth: int) -> JsonValue:
             raise TypeError(f"{type(value).__name__} is no JSON type")
 
 
-def _number(number: float) -> int | float:
+def json_number(number: float) -> int | float:
+    """The number as JSON has it: an integral one without a decimal point.
+
+    Raises:
+        InvalidJsonError: It is not finite.
+    """
     if number.is_integer():
         return int(number)
     if number - number != 0:  # infinite, or not a number

@@ -17,6 +17,7 @@ _DATA_URL: Final = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>
 _NESTED: Final = {"image_url": ImageUrl, "input_audio": InputAudio, "file": File, "video_url": VideoUrl}
 _STRINGS: Final = ("type", "text", "document_url", "refusal")
 _OBJECTS: Final = ("cache_control", "prompt_cache_breakpoint")
+_SAFE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _OF_EVERY_PART: Final = frozenset({"type", *_OBJECTS})
 
 
@@ -92,6 +93,11 @@ def own_reasoning(path: str, message: Message, own_format: str) -> Iterator[tupl
             yield place, entry
 
 
+def member_path(path: str, name: str) -> str:
+    """The path of a member that the caller has named; that of its object where the name is none to be shown."""
+    return f"{path}.{name}" if _SAFE_NAME.fullmatch(name) else path
+
+
 def read_data_url(url: str) -> Data | None:
     """The content of a data URL in base64; None where `url` is another one."""
     match = _DATA_URL.match(url)
@@ -150,6 +156,6 @@ def _string(path: str, value: Value) -> str:
 
 
 def _unknown(path: str, name: str) -> RequestError:
-    quoted = f".{name}" if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name) else ""
-    message = f"`{path}{quoted}` is no member of such a part that this provider could be told: leave it out."
-    return RequestError(Reason.PARAMETER_UNSUPPORTED, message, param=f"{path}{quoted}")
+    param = member_path(path, name)
+    message = f"`{param}` is no member of such a part that this provider could be told: leave it out."
+    return RequestError(Reason.PARAMETER_UNSUPPORTED, message, param=param)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, Final
+from typing import Any
 
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service.errors import invalid
-from service.providers.content import object_at
-
-_SAFE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+from service.providers.content import member_path, object_at
 
 
 def merge_extra_body(body: dict[str, Any], request: ChatCompletionRequest) -> None:
@@ -26,7 +23,7 @@ def merge_extra_body(body: dict[str, Any], request: ChatCompletionRequest) -> No
 
 def _merge(path: str, body: dict[str, Any], extra: dict[str, Any]) -> None:
     for name, value in extra.items():
-        place = f"{path}.{name}" if _SAFE_NAME.fullmatch(name) else path
+        place = member_path(path, name)
         if name not in body:
             body[name] = value
         elif isinstance(body[name], dict) and isinstance(value, dict):

@@ -13,14 +13,13 @@ and …/effort (2026-11-22, by anthropic-sdk-python 2.12).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 from service.catalogue import Capabilities
 from service.errors import invalid
 from service.json_values import Json
-from service.providers.content import object_at
+from service.providers.content import member_path, object_at
 from service.providers.omissions import Omissions
 from service.providers.provider import ProviderCall
 
@@ -37,7 +36,6 @@ that there is room for the answer, and no less than `LEAST_BUDGET`. The numbers 
 _EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 _NOT_THINKING: Final = ("budget", "none")
 """Models that don't think unless they are told to."""
-_MEMBER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 """Names that can be repeated in an error."""
 
 
@@ -184,7 +182,7 @@ def _wish_as_openrouter(wishes: _Wishes, name: str, value: Json, omissions: Omis
             raise invalid(param, "an effort, a number of tokens, or true or false, as its name says")
         case _:
             omissions.omit(
-                param if _MEMBER.fullmatch(name) else "reasoning",
+                member_path("reasoning", name),
                 "knows of `effort`, `max_tokens`, `enabled` and `exclude` alone",
             )
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from service.errors import missing
-from service.json_values import Json
+from service.json_values import Json, json_number
 from service.providers.anthropic.messages import encode_messages
 from service.providers.anthropic.reasoning import Reasoning, encode_reasoning
 from service.providers.anthropic.tools import answer_tool_name, encode_tools
@@ -83,12 +83,12 @@ def _sampling(call: ProviderCall, reasoning: Reasoning) -> _Body:
         elif reasoning.is_on and request.temperature != 1:
             omissions.omit("temperature", "takes no other temperature than 1 while a model thinks")
         else:
-            body["temperature"] = _number(request.temperature)
+            body["temperature"] = json_number(request.temperature)
     if request.HasField("top_p"):
         if reasoning.is_on and request.top_p < _LEAST_TOP_P_THINKING:
             omissions.omit("top_p", f"takes nothing below {_LEAST_TOP_P_THINKING} while a model thinks")
         else:
-            body["top_p"] = _number(request.top_p)
+            body["top_p"] = json_number(request.top_p)
     if request.top_k:
         if reasoning.is_on:
             omissions.omit("top_k", "takes none while a model thinks")
@@ -153,7 +153,3 @@ def _others(call: ProviderCall) -> _Body:
     if request.HasField("cache_control"):
         body["cache_control"] = object_at("cache_control", request.cache_control)
     return body
-
-
-def _number(value: float) -> int | float:
-    return int(value) if value.is_integer() else value

@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from service.errors import invalid
 from service.json_values import Json
-from service.providers.content import object_at
+from service.providers.content import member_path, object_at
 from service.providers.gemini.models import generation_of
-from service.providers.gemini.spelling import member_path
 from service.providers.provider import ProviderCall
 
 KNOWN: Final = frozenset(

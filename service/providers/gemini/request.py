@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from service.json_values import json_number
 from service.providers.chat_api import EncodedCall
 from service.providers.content import object_at
 from service.providers.extra_body import merge_extra_body
@@ -81,7 +82,7 @@ def _generation_config(call: ProviderCall) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for name, theirs in _NUMBERS.items():
         if request.HasField(name):  # type: ignore[arg-type]  # names of the contract, all of them
-            config[theirs] = _number(getattr(request, name))
+            config[theirs] = json_number(getattr(request, name))
     limit = request.max_completion_tokens or request.max_tokens
     config |= {"topK": request.top_k} if request.top_k else {}
     config |= {"maxOutputTokens": limit} if limit else {}
@@ -95,10 +96,6 @@ def _generation_config(call: ProviderCall) -> dict[str, Any]:
         call.omissions.omit("parallel_tool_calls", "can't keep its models from making several calls at once")
     thinking = thinking_config(call)
     return config | ({"thinkingConfig": thinking} if thinking else {})
-
-
-def _number(value: float) -> int | float:
-    return int(value) if value.is_integer() else value
 
 
 def _seed(call: ProviderCall) -> dict[str, Any]:

@@ -1,14 +1,12 @@
-"""Names of members: of Google's two spellings the one that is sent, and those that an error may show. Pure."""
+"""Names of members: of Google's two spellings the one that is sent. Pure."""
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.json_pb2 import JsonObject
 
-_SAFE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _MESSAGES: Final = frozenset({"generationConfig", "thinkingConfig", "toolConfig", "functionCallingConfig"})
 """Members that the adapter builds and whose own members are Google's, and no keys of somebody's."""
 
@@ -17,11 +15,6 @@ def camel_case(name: str) -> str:
     """The name as Google's JSON has it, such as "topP" for "top_p"."""
     head, *rest = name.split("_")
     return head + "".join(word[:1].upper() + word[1:] for word in rest)
-
-
-def member_path(path: str, name: str) -> str:
-    """The path of a caller's member; that of its object where the name is none to be shown."""
-    return f"{path}.{name}" if _SAFE_NAME.fullmatch(name) else path
 
 
 def with_camel_case(request: ChatCompletionRequest) -> ChatCompletionRequest:

@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from service._gen.parley.v1.tool_pb2 import FunctionDefinition, Tool
 from service.json_values import Json
-from service.providers.content import object_at
-from service.providers.gemini.spelling import member_path
+from service.providers.content import member_path, object_at
 from service.providers.provider import ProviderCall
 from service.providers.tool_choice import ToolChoice, tool_choice_of
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from service._gen.parley.v1 import tool_pb2
 from service._gen.parley.v1.chat_service_pb2 import AudioParameters, Prediction, ResponseFormat
-from service.json_values import Json, object_to_json, value_to_json
+from service.json_values import Json, json_number, object_to_json, value_to_json
 from service.providers.openai.request_messages import encode_message
 
 _Body = dict[str, Any]
@@ -27,10 +27,6 @@ def _same(value: Any) -> Any:
 def _positive(value: int) -> int | None:
     """0 counts as not given."""
     return value or None
-
-
-def _number(value: float) -> int | float:
-    return int(value) if value.is_integer() else value
 
 
 def _objects(values: Any) -> list[dict[str, Json]]:
@@ -97,15 +93,15 @@ FIELDS: dict[str, _Encoder | None] = {
     "messages": lambda messages: [encode_message(message) for message in messages],
     "stream": None,
     "stream_options": None,
-    "temperature": _number,
-    "top_p": _number,
+    "temperature": json_number,
+    "top_p": json_number,
     "max_tokens": _positive,
     "max_completion_tokens": _positive,
     "stop": list,
     "n": _positive,
-    "presence_penalty": _number,
-    "frequency_penalty": _number,
-    "logit_bias": lambda bias: {token: _number(value) for token, value in bias.items()},
+    "presence_penalty": json_number,
+    "frequency_penalty": json_number,
+    "logit_bias": lambda bias: {token: json_number(value) for token, value in bias.items()},
     "logprobs": _same,
     "top_logprobs": _same,
     "seed": _same,
@@ -131,10 +127,10 @@ FIELDS: dict[str, _Encoder | None] = {
     "prompt_cache_options": object_to_json,
     "moderation": object_to_json,
     "top_k": _same,
-    "min_p": _number,
-    "top_a": _number,
-    "typical_p": _number,
-    "repetition_penalty": _number,
+    "min_p": json_number,
+    "top_a": json_number,
+    "typical_p": json_number,
+    "repetition_penalty": json_number,
     "min_tokens": _same,
     "thinking": object_to_json,
     "reasoning": object_to_json,

@@ -55,11 +55,6 @@ def parts_of(path: str, message: Message) -> list[ContentPart]:
     return [_typed(f"{path}.content[{index}]", value.struct_value) for index, value in enumerate(values)]
 
 
-def text_of(parts: list[ContentPart]) -> str:
-    """The texts of the parts of type text, joined."""
-    return "".join(part.text for part in parts if part.type == "text")
-
-
 def object_at(path: str, value: JsonObject) -> dict[str, Json]:
     """An ordered object of the request, in its order.
 

@@ -10,7 +10,9 @@
         ├── Rejected             does not take the request
         ├── Auth                 does not take the service's credentials
         ├── Malformed            answered what its API does not allow
-        └── Interrupted          began to answer, and broke off
+        ├── Interrupted          began to answer, and broke off
+        ├── CircuitOpen          has failed so often that it is not asked
+        └── ConcurrencyExhausted has as many calls as it may have
 
 Every message is written to be shown to callers: it holds no text of a provider and no part of a
 request but parameter names and the model id. `service/rpc/status.py` has the one table that maps the reasons.
@@ -44,6 +46,9 @@ class Reason(Enum):
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     SHUTTING_DOWN = "SHUTTING_DOWN"
     INTERNAL = "INTERNAL"
+    MAX_TTFT_EXCEEDED = "MAX_TTFT_EXCEEDED"
+    CONCURRENCY_EXHAUSTED = "CONCURRENCY_EXHAUSTED"
+    CIRCUIT_OPEN = "CIRCUIT_OPEN"
 
 
 class ParleyError(Exception):
@@ -94,6 +99,17 @@ def not_served(param: str) -> RequestError:
 def shutting_down() -> ParleyError:
     """The error of a call that the end of the service ends or keeps out."""
     return ParleyError(Reason.SHUTTING_DOWN, "The service is shutting down; another replica may answer.")
+
+
+def deadline_exceeded() -> ParleyError:
+    """The error of a call that is not over when its caller's deadline is."""
+    return ParleyError(Reason.DEADLINE_EXCEEDED, "The call's deadline has passed before the answer was complete.")
+
+
+def max_ttft_exceeded() -> ParleyError:
+    """The error of a call whose first token was not there in the time that the request gives it."""
+    message = "No first token has come within `max_ttft_ms`."
+    return ParleyError(Reason.MAX_TTFT_EXCEEDED, message, param="max_ttft_ms")
 
 
 class UpstreamError(ParleyError):
@@ -158,3 +174,21 @@ class Interrupted(UpstreamError):
 
     def __init__(self, message: str, *, metadata: dict[str, str] | None = None) -> None:
         super().__init__(Reason.UPSTREAM_INTERRUPTED, message, metadata=metadata)
+
+
+class CircuitOpen(UpstreamError):
+    """The target has failed so often lately that it is left alone for `retry_after_s` seconds more."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        message = "The model's provider has failed repeatedly and is left alone for a while."
+        super().__init__(Reason.CIRCUIT_OPEN, message)
+        self.retry_after_s = retry_after_s
+
+
+class ConcurrencyExhausted(UpstreamError):
+    """The target has as many calls as it may have; `retry_after_s` is an estimate."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        message = "The model has as many calls as it may have, and the queue is full or was too slow."
+        super().__init__(Reason.CONCURRENCY_EXHAUSTED, message)
+        self.retry_after_s = retry_after_s

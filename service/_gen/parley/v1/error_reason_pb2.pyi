@@ -108,6 +108,21 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A fault of the service itself; the request id finds it in the log.
     INTERNAL, 500; server_error, internal_error.
     """
+    ERROR_REASON_MAX_TTFT_EXCEEDED: _ErrorReason.ValueType  # 21
+    """No first token within `max_ttft_ms` of the request, over all attempts. The error names that
+    parameter.
+    DEADLINE_EXCEEDED, 504; server_error, max_ttft_exceeded.
+    """
+    ERROR_REASON_CONCURRENCY_EXHAUSTED: _ErrorReason.ValueType  # 22
+    """Every target of the model has as many calls as it may have, and this one waited for as long as it
+    may. RetryInfo tells when to come again.
+    RESOURCE_EXHAUSTED, 429; rate_limit_error, concurrency_exhausted.
+    """
+    ERROR_REASON_CIRCUIT_OPEN: _ErrorReason.ValueType  # 23
+    """Every target of the model has failed so often lately that it is left alone for a while. RetryInfo
+    tells when to come again.
+    UNAVAILABLE, 503; server_error, circuit_open.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is what a call failed of.
@@ -205,5 +220,20 @@ UNAVAILABLE, 503; server_error, shutting_down.
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 20
 """A fault of the service itself; the request id finds it in the log.
 INTERNAL, 500; server_error, internal_error.
+"""
+ERROR_REASON_MAX_TTFT_EXCEEDED: ErrorReason.ValueType  # 21
+"""No first token within `max_ttft_ms` of the request, over all attempts. The error names that
+parameter.
+DEADLINE_EXCEEDED, 504; server_error, max_ttft_exceeded.
+"""
+ERROR_REASON_CONCURRENCY_EXHAUSTED: ErrorReason.ValueType  # 22
+"""Every target of the model has as many calls as it may have, and this one waited for as long as it
+may. RetryInfo tells when to come again.
+RESOURCE_EXHAUSTED, 429; rate_limit_error, concurrency_exhausted.
+"""
+ERROR_REASON_CIRCUIT_OPEN: ErrorReason.ValueType  # 23
+"""Every target of the model has failed so often lately that it is left alone for a while. RetryInfo
+tells when to come again.
+UNAVAILABLE, 503; server_error, circuit_open.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -102,6 +102,7 @@ class Model(_message.Message):
     STRUCTURED_OUTPUT_FIELD_NUMBER: _builtins.int
     REASONING_FIELD_NUMBER: _builtins.int
     PRICES_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id, as requests name it."""
     object: _builtins.str
@@ -132,6 +133,12 @@ class Model(_message.Message):
     def prices(self) -> Global___Prices:
         """What its tokens cost."""
 
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelTarget]:
+        """Where its requests go, in the order of the configuration, and how each of them is. GetModel alone
+        tells it.
+        """
+
     def __init__(
         self,
         *,
@@ -146,10 +153,11 @@ class Model(_message.Message):
         structured_output: _builtins.bool | None = ...,
         reasoning: _builtins.bool | None = ...,
         prices: Global___Prices | None = ...,
+        targets: _abc.Iterable[Global___ModelTarget] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window", b"_context_window", "_created", b"_created", "_max_output_tokens", b"_max_output_tokens", "_prices", b"_prices", "_reasoning", b"_reasoning", "_structured_output", b"_structured_output", "_tools", b"_tools", "context_window", b"context_window", "created", b"created", "max_output_tokens", b"max_output_tokens", "prices", b"prices", "reasoning", b"reasoning", "structured_output", b"structured_output", "tools", b"tools"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window", b"_context_window", "_created", b"_created", "_max_output_tokens", b"_max_output_tokens", "_prices", b"_prices", "_reasoning", b"_reasoning", "_structured_output", b"_structured_output", "_tools", b"_tools", "context_window", b"context_window", "created", b"created", "id", b"id", "input_kinds", b"input_kinds", "max_output_tokens", b"max_output_tokens", "object", b"object", "owned_by", b"owned_by", "prices", b"prices", "reasoning", b"reasoning", "structured_output", b"structured_output", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window", b"_context_window", "_created", b"_created", "_max_output_tokens", b"_max_output_tokens", "_prices", b"_prices", "_reasoning", b"_reasoning", "_structured_output", b"_structured_output", "_tools", b"_tools", "context_window", b"context_window", "created", b"created", "id", b"id", "input_kinds", b"input_kinds", "max_output_tokens", b"max_output_tokens", "object", b"object", "owned_by", b"owned_by", "prices", b"prices", "reasoning", b"reasoning", "structured_output", b"structured_output", "targets", b"targets", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_window: _TypeAlias = _typing.Literal["context_window"]  # noqa: Y015
     _WhichOneofArgType__context_window: _TypeAlias = _typing.Literal["_context_window", b"_context_window"]  # noqa: Y015
@@ -181,6 +189,54 @@ class Model(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__tools) -> _WhichOneofReturnType__tools | None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class ModelTarget(_message.Message):
+    """ModelTarget is a model of a provider, as this replica of the service sees it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    """Name of the provider in the configuration."""
+    model: _builtins.str
+    """The provider's own name of the model."""
+    state: _builtins.str
+    """"available"; "rate_limited" while the provider has asked to come later; "probing" where single
+    calls try whether it has recovered; "unavailable" where it has failed so often that it is left
+    alone, or is not ready.
+    """
+    in_flight: _builtins.int
+    """Calls that it is answering."""
+    waiting: _builtins.int
+    """Calls that wait for their turn."""
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+        state: _builtins.str = ...,
+        in_flight: _builtins.int | None = ...,
+        waiting: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_in_flight", b"_in_flight", "_waiting", b"_waiting", "in_flight", b"in_flight", "waiting", b"waiting"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_flight", b"_in_flight", "_waiting", b"_waiting", "in_flight", b"in_flight", "model", b"model", "provider", b"provider", "state", b"state", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__in_flight: _TypeAlias = _typing.Literal["in_flight"]  # noqa: Y015
+    _WhichOneofArgType__in_flight: _TypeAlias = _typing.Literal["_in_flight", b"_in_flight"]  # noqa: Y015
+    _WhichOneofReturnType__waiting: _TypeAlias = _typing.Literal["waiting"]  # noqa: Y015
+    _WhichOneofArgType__waiting: _TypeAlias = _typing.Literal["_waiting", b"_waiting"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__in_flight) -> _WhichOneofReturnType__in_flight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__waiting) -> _WhichOneofReturnType__waiting | None: ...
+
+Global___ModelTarget: _TypeAlias = ModelTarget  # noqa: Y015
 
 @_typing.final
 class Prices(_message.Message):

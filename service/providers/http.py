@@ -86,6 +86,7 @@ class HttpChatProvider:
             url=base_url + encoded.path,
             body=encoded.body,
             headers={**headers, **encoded.headers, "content-type": "application/json", "accept": accept},
+            timeouts=call.timeouts,
         )
 
     async def _raise_for_status(self, response: UpstreamResponse) -> None:

@@ -10,6 +10,7 @@ from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompl
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service.catalogue import Capabilities
 from service.providers.omissions import Omissions
+from service.providers.transport import Timeouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class ProviderCall:
     """What is known of the model."""
     omissions: Omissions
     """Takes what the provider can't follow; complete before the answer's first chunk."""
+    timeouts: Timeouts | None = None
+    """For this call; None: the provider's own."""
 
 
 class Provider(Protocol):

@@ -33,6 +33,8 @@ class UpstreamRequest:
     body: bytes = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     """Names in lower case; they hold the credentials."""
+    timeouts: Timeouts | None = None
+    """For this request; None: the transport's own."""
 
 
 class UpstreamResponse(Protocol):

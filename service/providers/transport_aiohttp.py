@@ -21,7 +21,7 @@ from yarl import URL
 
 from service.errors import ConfigError, UpstreamError
 from service.providers.transport import Timeouts, UpstreamRequest
-from service.providers.transport_aiohttp_session import Body, open_session, trusting
+from service.providers.transport_aiohttp_session import Body, client_timeout, open_session, trusting
 from service.providers.transport_gzip import Gunzip
 from service.providers.transport_policy import THEIRS, Failure, error_of, failure_of, too_long
 from service.providers.transport_proxies import Proxies
@@ -71,27 +71,33 @@ class AiohttpTransport:
 
     async def post(self, request: UpstreamRequest) -> aiohttp.ClientResponse:
         """Send, and wait for the answer's head."""
+        timeouts = request.timeouts or self._timeouts
         if self._is_closed:
-            raise error_of(Failure.CLOSED, self._timeouts)
+            raise error_of(Failure.CLOSED, timeouts)
         if self._session is None:
             self._session = open_session(self._timeouts, self._trusted)
         try:
             url, proxy = self._route_of(request.url)
             headers = _headers_of(tuple(request.headers.items()))
             return await self._session.post(
-                url, data=Body(request.body), headers=headers, proxy=proxy, allow_redirects=False
+                url,
+                data=Body(request.body),
+                headers=headers,
+                proxy=proxy,
+                allow_redirects=False,
+                timeout=client_timeout(timeouts),
             )
         except THEIRS as error:
-            raise self.translate(error) from None
+            raise self.translate(error, timeouts) from None
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            raise self.translate(error) from None  # the session was closed while a host name was looked up
+            raise self.translate(error, timeouts) from None  # the session was closed while a host name was looked up
 
-    def translate(self, error: BaseException) -> UpstreamError | ConfigError:
-        """What an exception of the client means."""
-        return error_of(Failure.CLOSED if self._is_closed else failure_of(error), self._timeouts)
+    def translate(self, error: BaseException, timeouts: Timeouts | None) -> UpstreamError | ConfigError:
+        """What an exception of the client means; `timeouts` are the request's own."""
+        return error_of(Failure.CLOSED if self._is_closed else failure_of(error), timeouts or self._timeouts)
 
 
 class _Exchange:
@@ -154,7 +160,7 @@ class _Exchange:
             data = b"".join(content._buffer)  # noqa: SLF001 - what came before the break; aiohttp would drop it
             content._buffer.clear()  # noqa: SLF001
             if not data:
-                raise self._transport.translate(error) from None
+                raise self._transport.translate(error, self._request.timeouts) from None
         if self._gunzip is None:
             return (data,) if data else None
         if data:

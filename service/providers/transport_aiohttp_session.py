@@ -43,10 +43,16 @@ def open_session(timeouts: Timeouts, trusted: ssl.SSLContext | None) -> aiohttp.
         connector=Connector(limit=0, keepalive_timeout=_IDLE_S, ttl_dns_cache=_DNS_S, ssl=trusted or True),
         cookie_jar=NoCookies(),
         headers={"user-agent": USER_AGENT, "accept-encoding": "gzip"},
-        timeout=aiohttp.ClientTimeout(connect=timeouts.connect_s, sock_read=timeouts.read_s),
+        timeout=client_timeout(timeouts),
         auto_decompress=False,  # `transport_gzip` does it
         read_bufsize=_READ_BYTES,
     )
+
+
+@functools.lru_cache(maxsize=256)
+def client_timeout(timeouts: Timeouts) -> aiohttp.ClientTimeout:
+    """The timeouts as aiohttp takes them."""
+    return aiohttp.ClientTimeout(connect=timeouts.connect_s, sock_read=timeouts.read_s)
 
 
 def trusting(ca_file: Path) -> ssl.SSLContext:

@@ -1,0 +1,214 @@
+"""One request to one target, up to its first token: what can still be repeated, or done by another."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Final, Self, TypeVar
+
+from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
+from service.dispatch.call import Attempt, Deadline, DispatchCall
+from service.dispatch.failures import is_breakdown
+from service.dispatch.target import TargetState
+from service.errors import (
+    Auth,
+    CircuitOpen,
+    ParleyError,
+    RateLimited,
+    Reason,
+    Rejected,
+    Timeout,
+    max_ttft_exceeded,
+)
+from service.providers.omissions import Omissions
+from service.providers.provider import ProviderCall
+
+Answer = TypeVar("Answer")
+
+_MOST_HELD: Final = 256
+"""Chunks without a token that are held back; each of up to 128 choices opens with one."""
+_UNPAID_S: Final = 30.0
+"""How long a target whose provider takes no credentials, or no more requests on our account, comes after others."""
+
+
+@dataclass(slots=True)
+class Opened:
+    """An answer that has begun, or is there."""
+
+    state: TargetState
+    attempt: Attempt
+    dropped: list[str]
+    closing: AsyncExitStack = field(default_factory=AsyncExitStack, repr=False)
+    """Ends the attempt: closes the provider's connection, gives back the slot, tells the breaker."""
+    completion: ChatCompletion | None = field(default=None, repr=False)
+    held: list[ChatCompletionChunk] = field(default_factory=list, repr=False)
+    """Up to and with the first token."""
+    chunks: AsyncGenerator[ChatCompletionChunk] | None = field(default=None, repr=False)
+    """What follows."""
+
+    async def give_back(self) -> None:
+        """End the attempt as one that nobody wants any more."""
+        await self.closing.aclose()
+
+
+async def open_whole(state: TargetState, call: DispatchCall, attempt: Attempt) -> Opened:
+    """The whole answer.
+
+    Raises:
+        ParleyError: See `Provider.complete`; CircuitOpen and ConcurrencyExhausted where it was not asked;
+            MAX_TTFT_EXCEEDED.
+    """
+    opened = Opened(state, attempt, [])
+    async with AsyncExitStack() as stack:
+        ending = await _enter(state, call, attempt, stack, stream=False)
+        request = _provider_call(state, call, opened, stream=False)
+        limit = _Limit(state.timeouts.total_s, call.deadline, "No answer from the provider")
+        opened.completion = await limit.applied_to(state.provider.complete(request))
+        ending.begun()
+    return opened
+
+
+async def open_stream(state: TargetState, call: DispatchCall, attempt: Attempt) -> Opened:
+    """The answer up to its first token; close `closing` when done with what follows.
+
+    Raises:
+        ParleyError: See `Provider.stream`; CircuitOpen and ConcurrencyExhausted where it was not asked;
+            MAX_TTFT_EXCEEDED.
+    """
+    opened = Opened(state, attempt, [])
+    async with AsyncExitStack() as stack:
+        ending = await _enter(state, call, attempt, stack, stream=True)
+        opened.chunks = chunks = state.provider.stream(_provider_call(state, call, opened, stream=True))
+        stack.push_async_callback(chunks.aclose)
+        timeouts = state.timeouts
+        limit = _Limit(min(timeouts.first_token_s, timeouts.total_s), call.deadline, "No first token from the provider")
+        opened.held = await limit.applied_to(_first_token(chunks))
+        ending.begun()
+        opened.closing = stack.pop_all()
+    return opened
+
+
+class _Ending:
+    """Ends an attempt once, with what became of it."""
+
+    def __init__(self, state: TargetState, attempt: Attempt, *, stream: bool) -> None:
+        self._state = state
+        self._attempt = attempt
+        self._latency = state.latency(stream=stream)
+        ticket = state.breaker.admit()
+        if ticket is None:
+            raise CircuitOpen(state.breaker.retry_in_s)
+        self._ticket = ticket
+        self._has_begun = False
+
+    def begun(self) -> None:
+        """The first token is there."""
+        self._has_begun = True
+        self._ticket.began()
+        self._latency.record(time.monotonic() - self._attempt.started)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        attempt = self._attempt
+        attempt.ended = time.monotonic()
+        if isinstance(error, ParleyError):
+            attempt.outcome = error.reason.value
+            self._learn_from(error)
+        elif error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
+            attempt.outcome = "OK" if error is None else "CANCELLED"
+        else:
+            attempt.outcome = "INTERNAL"
+        if is_breakdown(error):
+            self._ticket.failed()
+        elif self._has_begun or isinstance(error, Rejected):
+            self._ticket.succeeded()
+        else:
+            self._ticket.released()
+
+    def _learn_from(self, error: ParleyError) -> None:
+        is_late = isinstance(error, Timeout) or error.reason is Reason.MAX_TTFT_EXCEEDED
+        if is_late and not self._has_begun:
+            # It would have taken longer; else a target that always times out would keep the fame of better days.
+            self._latency.record(time.monotonic() - self._attempt.started)
+        if isinstance(error, RateLimited) and error.retry_after_s is not None:
+            self._state.cool_down(error.retry_after_s)
+        elif isinstance(error, Auth) or error.reason is Reason.UPSTREAM_QUOTA_EXHAUSTED:
+            self._state.cool_down(_UNPAID_S)
+
+
+class _Limit:
+    """The time until the first token: the attempt's own, or what the request still gives."""
+
+    def __init__(self, attempt_s: float, deadline: Deadline, what: str) -> None:
+        left_s = attempt_s + 1 if deadline.first_token_at is None else deadline.first_token_at - time.monotonic()
+        self._is_requests = left_s < attempt_s
+        self._seconds = min(attempt_s, left_s)
+        self._what = what
+
+    async def applied_to(self, answer: Awaitable[Answer]) -> Answer:
+        """What `answer` gives.
+
+        Raises:
+            Timeout: The attempt's time is over.
+            ParleyError: MAX_TTFT_EXCEEDED.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await answer
+        except TimeoutError:
+            if self._is_requests:
+                raise max_ttft_exceeded() from None
+            raise Timeout(f"{self._what} within {self._seconds:g} s.") from None
+
+
+async def _enter(
+    state: TargetState, call: DispatchCall, attempt: Attempt, stack: AsyncExitStack, *, stream: bool
+) -> _Ending:
+    """Wait for a slot, and pass the breaker; from there on it is an attempt."""
+    if not state.breaker.is_available:
+        raise CircuitOpen(state.breaker.retry_in_s)
+    await state.slots.acquire(call.deadline.first_token_by)
+    stack.callback(state.slots.release)
+    ending = stack.enter_context(_Ending(state, attempt, stream=stream))
+    attempt.started = time.monotonic()
+    call.journal.attempts.append(attempt)
+    call.journal.target = state.target
+    return ending
+
+
+def _provider_call(state: TargetState, call: DispatchCall, opened: Opened, *, stream: bool) -> ProviderCall:
+    target = state.target
+    omissions = Omissions(target.provider, may_drop=call.may_drop)
+    opened.dropped = omissions.dropped
+    return ProviderCall(
+        call.request,
+        target.model,
+        call.identity,
+        target.capabilities,
+        omissions,
+        state.timeouts.stream if stream else state.timeouts.unary,
+    )
+
+
+async def _first_token(chunks: AsyncGenerator[ChatCompletionChunk]) -> list[ChatCompletionChunk]:
+    held = []
+    async for chunk in chunks:
+        held.append(chunk)
+        if _has_token(chunk) or len(held) == _MOST_HELD:
+            break
+    return held
+
+
+def _has_token(chunk: ChatCompletionChunk) -> bool:
+    """Whether it says anything; what opens an answer has a role and an empty content."""
+    for choice in chunk.choices:
+        if choice.finish_reason.string_value:
+            return True
+        if any(value and field.name != "role" for field, value in choice.delta.ListFields()):
+            return True
+    return False

@@ -1,0 +1,643 @@
+"""Which target answers, after how many attempts, and what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import pytest
+
+from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk, Choice
+from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
+from service.dispatch.call import Deadline, DispatchCall, Journal
+from service.dispatch.dispatcher import Dispatcher
+from service.dispatch.target import TargetState
+from service.dispatch.timeouts import attempt_timeouts
+from service.errors import (
+    Auth,
+    Interrupted,
+    Malformed,
+    ParleyError,
+    RateLimited,
+    Reason,
+    Rejected,
+    Timeout,
+    Unavailable,
+    not_served,
+)
+from service.limits import Breaker, Concurrency, Hedge, Limits, Retries
+from service.providers.provider import Identity, ProviderCall
+from service.providers.transport import Timeouts
+from service.routing import Model, Target
+
+SOON = Retries(max_attempts=2, backoff_s=0.001, budget=1)
+ONCE = Retries(max_attempts=1)
+IDENTITY = Identity("id", 1, "m")
+NO_DEADLINE = Deadline()
+
+Act = Callable[[], Exception] | float | str | None
+"""An error to raise, seconds to wait before the answer, text to say, or None to wait for ever."""
+
+
+@dataclass
+class Actor:
+    """A provider that plays one act per request, the last again and again."""
+
+    acts: list[Act]
+    asked: list[ProviderCall] = field(default_factory=list)
+    asked_at: list[float] = field(default_factory=list)
+    closed: int = 0
+
+    async def _play(self, call: ProviderCall) -> str:
+        self.asked.append(call)
+        self.asked_at.append(time.monotonic())
+        act = self.acts[min(len(self.asked), len(self.acts)) - 1]
+        if isinstance(act, str):
+            return act
+        if act is None:
+            await asyncio.Event().wait()
+        elif isinstance(act, float):
+            await asyncio.sleep(act)
+        elif callable(act):
+            raise act()
+        return "late"
+
+    async def complete(self, call: ProviderCall) -> ChatCompletion:
+        try:
+            choice = Choice(index=0, finish_reason="stop")
+            choice.message.content = await self._play(call)
+            return ChatCompletion(id="x", choices=[choice])
+        finally:
+            self.closed += 1
+
+    async def stream(self, call: ProviderCall) -> AsyncGenerator[ChatCompletionChunk]:
+        try:
+            yield opening()
+            text = await self._play(call)
+            for word in text.split():
+                if word == "CUT":
+                    raise Interrupted("cut")
+                if word == "STALL":
+                    await asyncio.Event().wait()
+                if word == "SLOW":
+                    await asyncio.sleep(0.1)
+                    continue
+                yield said(word)
+            yield said("", finish="stop")
+        finally:
+            self.closed += 1
+
+
+def opening() -> ChatCompletionChunk:
+    chunk = ChatCompletionChunk(id="x")
+    choice = chunk.choices.add(index=0)
+    choice.delta.role = "assistant"
+    choice.delta.content = ""
+    choice.finish_reason.null_value = 0  # type: ignore[assignment]  # the stubs know the enum alone
+    return chunk
+
+
+def said(text: str, finish: str = "") -> ChatCompletionChunk:
+    chunk = ChatCompletionChunk(id="x")
+    choice = chunk.choices.add(index=0)
+    if text:
+        choice.delta.content = text
+    if finish:
+        choice.finish_reason.string_value = finish
+    return chunk
+
+
+@dataclass
+class Stage:
+    """A dispatcher before actors named a, b, c…"""
+
+    dispatcher: Dispatcher
+    actors: list[Actor]
+    journal: Journal = field(default_factory=Journal)
+    deadline: Deadline = NO_DEADLINE
+
+    def call(self) -> DispatchCall:
+        request = ChatCompletionRequest(model="m")
+        return DispatchCall(request, IDENTITY, may_drop=False, deadline=self.deadline, journal=self.journal)
+
+    async def ask(self, *, stream: bool) -> str:
+        if not stream:
+            return (await self.dispatcher.complete(self.call())).choices[0].message.content
+        words = []
+        async with aclosing(self.dispatcher.stream(self.call())) as chunks:
+            words = [chunk.choices[0].delta.content async for chunk in chunks]
+        return " ".join(word for word in words if word)
+
+    @property
+    def tried(self) -> list[tuple[str, str | None]]:
+        return [(attempt.target.provider, attempt.outcome) for attempt in self.journal.attempts]
+
+    @property
+    def asked(self) -> list[int]:
+        return [len(actor.asked) for actor in self.actors]
+
+
+def stage(*acts: list[Act], limits: Limits | None = None, deadline: Deadline | None = None) -> Stage:
+    limits = limits or Limits(retries=SOON)
+    actors = [Actor(list(each)) for each in acts]
+    targets = tuple(Target(name, "m") for name in "abcdef"[: len(actors)])
+    timeouts = attempt_timeouts(limits, Timeouts())
+    states = [
+        TargetState(target=target, provider=actor, limits=limits, timeouts=timeouts)
+        for target, actor in zip(targets, actors, strict=True)
+    ]
+    model = Model("m", targets, 0, limits=limits)
+    return Stage(Dispatcher(model, states), actors, deadline=deadline or NO_DEADLINE)
+
+
+def unavailable() -> Exception:
+    return Unavailable("down")
+
+
+def limited(retry_after_s: float | None = None) -> Callable[[], Exception]:
+    return lambda: RateLimited(Reason.UPSTREAM_RATE_LIMITED, "slow down", retry_after_s=retry_after_s)
+
+
+def quota() -> Exception:
+    return RateLimited(Reason.UPSTREAM_QUOTA_EXHAUSTED, "no credit")
+
+
+def rejected() -> Exception:
+    return Rejected(Reason.UPSTREAM_REJECTED, "wrong")
+
+
+BOTH = pytest.mark.parametrize("stream", [False, True])
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "error",
+    [
+        unavailable,
+        lambda: Timeout("slow"),
+        lambda: Malformed("odd"),
+        lambda: Interrupted("cut"),
+        limited(),
+        limited(0.01),
+    ],
+)
+async def test_what_may_pass_is_asked_again_at_the_same_target(
+    stream: bool,  # noqa: FBT001 - a column of the table
+    error: Callable[[], Exception],
+) -> None:
+    scene = stage([error, "well"], ["never"])
+
+    assert await scene.ask(stream=stream) == "well"
+
+    assert scene.asked == [2, 0]
+    assert [outcome for _, outcome in scene.tried][1] == "OK"
+    assert str(scene.journal.target) == "a/m"
+    assert scene.actors[0].closed == 2
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda: Auth("no"),
+        quota,
+        lambda: Rejected(Reason.UPSTREAM_MODEL_NOT_FOUND, "which?"),
+        lambda: not_served("seed"),
+        limited(3600),
+    ],
+)
+async def test_what_only_this_target_refuses_goes_to_the_next_at_once(
+    stream: bool,  # noqa: FBT001 - a column of the table
+    error: Callable[[], Exception],
+) -> None:
+    scene = stage([error], ["well"])
+
+    assert await scene.ask(stream=stream) == "well"
+
+    assert scene.asked == [1, 1]
+    assert str(scene.journal.target) == "b/m"
+
+
+@BOTH
+@pytest.mark.parametrize("error", [rejected, lambda: Rejected(Reason.CONTENT_FILTERED, "no")])
+async def test_what_is_wrong_with_the_request_is_told_at_once(
+    stream: bool,  # noqa: FBT001 - a column of the table
+    error: Callable[[], Exception],
+) -> None:
+    scene = stage([error], ["never"])
+
+    with pytest.raises(Rejected):
+        await scene.ask(stream=stream)
+
+    assert scene.asked == [1, 0]
+
+
+@BOTH
+async def test_the_next_target_answers_where_the_first_fails_for_good(
+    stream: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    scene = stage([unavailable], [unavailable, "well"])
+
+    assert await scene.ask(stream=stream) == "well"
+
+    down = "UPSTREAM_UNAVAILABLE"
+    assert scene.tried == [("a", down), ("a", down), ("b", down), ("b", "OK")]
+
+
+@BOTH
+async def test_the_last_failure_is_told_where_nobody_answers(
+    stream: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    scene = stage([unavailable], [limited(3600)])
+
+    with pytest.raises(RateLimited) as caught:
+        await scene.ask(stream=stream)
+
+    assert caught.value.retry_after_s == 3600
+    assert scene.asked == [2, 1]
+
+
+async def test_nothing_is_repeated_after_the_first_token() -> None:
+    scene = stage(["one two CUT"], ["never"])
+    said_so_far = []
+
+    with pytest.raises(Interrupted):
+        async with aclosing(scene.dispatcher.stream(scene.call())) as chunks:
+            said_so_far.extend([chunk.choices[0].delta.content async for chunk in chunks])
+
+    assert scene.asked == [1, 0]
+    assert scene.tried == [("a", "UPSTREAM_INTERRUPTED")]
+
+
+async def test_an_opening_chunk_is_held_back_and_does_not_keep_a_failure_from_being_repeated() -> None:
+    scene = stage([lambda: Interrupted("cut"), "well"])
+
+    async with aclosing(scene.dispatcher.stream(scene.call())) as chunks:
+        seen = [chunk async for chunk in chunks]
+
+    assert [chunk.choices[0].delta.role for chunk in seen] == ["assistant", "", ""]
+    assert scene.asked == [2]
+
+
+async def test_the_retry_budget_bounds_repeats_but_not_turning_to_the_next_target() -> None:
+    limits = Limits(retries=Retries(max_attempts=2, backoff_s=0.001, budget=0.1), breaker=None)
+    scene = stage([unavailable], ["well"], limits=limits)
+
+    for _ in range(100):
+        assert await scene.ask(stream=False) == "well"
+
+    assert scene.asked[1] == 100
+    assert 100 + 10 <= scene.asked[0] <= 100 + 10 + 10  # a reserve of 10, and a tenth of the calls
+
+
+async def test_a_broken_target_is_left_alone_and_tried_again_after_a_while() -> None:
+    limits = Limits(retries=ONCE, breaker=Breaker(failures=3, open_s=0.2))
+    scene = stage([unavailable, unavailable, unavailable, "back"], ["well"], limits=limits)
+
+    for _ in range(10):
+        assert await scene.ask(stream=True) == "well"
+    assert scene.asked == [3, 10]
+    assert scene.dispatcher.is_available
+
+    await asyncio.sleep(0.21)
+    assert await scene.ask(stream=True) == "back"
+
+
+@BOTH
+async def test_an_open_circuit_without_another_target_is_told_with_when_to_come_again(
+    stream: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    limits = Limits(retries=ONCE, breaker=Breaker(failures=1, open_s=60))
+    scene = stage([unavailable], limits=limits)
+    with pytest.raises(Unavailable):
+        await scene.ask(stream=stream)
+
+    with pytest.raises(ParleyError) as caught:
+        await scene.ask(stream=stream)
+
+    assert caught.value.reason is Reason.CIRCUIT_OPEN
+    assert 50 < getattr(caught.value, "retry_after_s", 0) <= 60
+    assert not scene.dispatcher.is_available
+    assert scene.asked == [1]
+
+
+@BOTH
+async def test_a_full_target_passes_calls_on_and_at_last_refuses_them(
+    stream: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    limits = Limits(concurrency=Concurrency(limit=1, queue=0), retries=ONCE)
+    scene = stage([None], [None], limits=limits)
+    held = [asyncio.create_task(scene.ask(stream=stream)) for _ in range(2)]
+    while scene.asked != [1, 1]:  # noqa: ASYNC110 - the actors set no event
+        await asyncio.sleep(0.001)
+
+    with pytest.raises(ParleyError) as caught:
+        await scene.ask(stream=stream)
+
+    assert caught.value.reason is Reason.CONCURRENCY_EXHAUSTED
+    for task in held:
+        task.cancel()
+    await asyncio.wait(held)
+    assert [state.slots.in_use for state in scene.dispatcher.targets] == [0, 0]
+    assert [actor.closed for actor in scene.actors] == [1, 1]
+
+
+async def test_a_slow_first_token_is_bounded_per_attempt() -> None:
+    scene = stage([None, "well"], limits=Limits(first_token_timeout_s=0.05, retries=SOON))
+
+    assert await scene.ask(stream=True) == "well"
+
+    assert scene.tried == [("a", "UPSTREAM_TIMEOUT"), ("a", "OK")]
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        (Limits(idle_timeout_s=0.05), "nothing for 0.05 s"),
+        (Limits(total_timeout_s=0.1), "not complete after 0.1 s"),
+    ],
+)
+async def test_a_stall_within_an_answer_is_bounded(limits: Limits, told: str) -> None:
+    scene = stage(["one STALL"], limits=limits)
+
+    with pytest.raises(Timeout, match=told):
+        await scene.ask(stream=True)
+
+    assert scene.actors[0].closed == 1
+    assert scene.tried == [("a", "UPSTREAM_TIMEOUT")]
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_a_slow_reader_is_not_taken_for_a_silent_provider() -> None:
+    scene = stage(["one SLOW two"], limits=Limits(idle_timeout_s=0.5))
+    words = []
+
+    async with aclosing(scene.dispatcher.stream(scene.call())) as chunks:
+        async for chunk in chunks:
+            words.append(chunk.choices[0].delta.content)
+            if words[-1] == "one":
+                await asyncio.sleep(0.8)
+
+    assert words == ["", "one", "two", ""]
+
+
+async def test_a_total_timeout_bounds_a_unary_answer() -> None:
+    scene = stage([None], limits=Limits(total_timeout_s=0.05, retries=ONCE))
+
+    with pytest.raises(Timeout, match=r"No answer from the provider within 0\.05 s"):
+        await scene.ask(stream=False)
+
+
+@BOTH
+async def test_max_ttft_bounds_all_attempts_together(
+    stream: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    deadline = Deadline(first_token_at=time.monotonic() + 0.15)
+    scene = stage([unavailable, None], ["never"], deadline=deadline)
+
+    with pytest.raises(ParleyError) as caught:
+        await scene.ask(stream=stream)
+
+    assert caught.value.reason is Reason.MAX_TTFT_EXCEEDED
+    assert caught.value.param == "max_ttft_ms"
+    assert scene.asked == [2, 0]
+    assert scene.dispatcher.targets[0].breaker.state == "closed"
+
+
+async def test_max_ttft_does_not_bound_what_follows_the_first_token() -> None:
+    deadline = Deadline(first_token_at=time.monotonic() + 0.05)
+    scene = stage(["one SLOW two"], deadline=deadline)
+
+    assert await scene.ask(stream=True) == "one two"
+
+
+@BOTH
+async def test_a_retry_that_cannot_finish_in_time_is_not_started(
+    stream: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    limits = Limits(retries=Retries(max_attempts=5, backoff_s=5, budget=1))
+    scene = stage([unavailable], limits=limits, deadline=Deadline(at=time.monotonic() + 1))
+    began = time.monotonic()
+
+    with pytest.raises(Unavailable):
+        await scene.ask(stream=stream)
+
+    assert time.monotonic() - began < 0.9
+    assert scene.asked == [1]
+
+
+async def test_a_target_that_is_usually_too_slow_is_not_turned_to_in_the_last_moment() -> None:
+    scene = stage([unavailable], ["never"], deadline=Deadline(at=time.monotonic() + 5))
+    scene.dispatcher.targets[1].whole.record(20)
+
+    with pytest.raises(Unavailable):
+        await scene.ask(stream=False)
+
+    assert scene.asked == [2, 0]
+
+
+@BOTH
+async def test_a_hedge_is_asked_when_the_first_is_late_and_the_loser_is_closed(
+    stream: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    scene = stage([None], ["quick"], limits=Limits(hedge=Hedge(after_s=0.02)))
+
+    assert await scene.ask(stream=stream) == "quick"
+
+    assert scene.tried == [("a", "HEDGED"), ("b", "OK")]
+    assert [attempt.is_hedge for attempt in scene.journal.attempts] == [False, True]
+    assert scene.actors[0].closed == 1
+    assert str(scene.journal.target) == "b/m"
+    assert [state.slots.in_use for state in scene.dispatcher.targets] == [0, 0]
+
+
+@BOTH
+async def test_a_first_that_is_still_faster_than_its_hedge_wins(
+    stream: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    scene = stage([0.05], [None], limits=Limits(hedge=Hedge(after_s=0.01)))
+
+    assert await scene.ask(stream=stream) == "late"
+
+    assert scene.tried == [("a", "OK"), ("b", "HEDGED")]
+    assert str(scene.journal.target) == "a/m"
+    assert scene.actors[1].closed == 1
+
+
+async def test_a_hedge_waits_for_the_targets_own_p95() -> None:
+    scene = stage([0.01], ["never"], limits=Limits(hedge=Hedge(budget=1)))
+    for _ in range(20):
+        scene.dispatcher.targets[0].first_token.record(5)
+
+    assert await scene.ask(stream=True) == "late"
+
+    assert scene.asked == [1, 0]
+
+
+async def test_nothing_is_hedged_before_enough_is_known() -> None:
+    scene = stage([0.05], ["never"], limits=Limits(hedge=Hedge(budget=1)))
+
+    assert await scene.ask(stream=True) == "late"
+
+    assert scene.asked == [1, 0]
+
+
+async def test_a_failure_while_hedged_leaves_the_other_to_answer() -> None:
+    slow_failure = 0.05
+
+    class Failing(Actor):
+        async def _play(self, call: ProviderCall) -> str:
+            await super()._play(call)
+            raise Unavailable("down")
+
+    scene = stage([slow_failure], [0.2], limits=Limits(hedge=Hedge(after_s=0.01), retries=ONCE))
+    scene.dispatcher.targets[0].provider = Failing([slow_failure])
+
+    assert await scene.ask(stream=True) == "late"
+
+    assert scene.tried == [("a", "UPSTREAM_UNAVAILABLE"), ("b", "OK")]
+
+
+async def test_the_hedge_budget_bounds_second_requests() -> None:
+    limits = Limits(hedge=Hedge(after_s=0.001, budget=0.1), concurrency=None)
+    scene = stage([0.02], [None], limits=limits)
+
+    for _ in range(60):
+        assert await scene.ask(stream=True) == "late"
+
+    assert 10 <= scene.asked[1] <= 10 + 6
+
+
+@BOTH
+async def test_whoever_leaves_amid_a_hedge_takes_both_along(
+    stream: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    scene = stage([None], [None], limits=Limits(hedge=Hedge(after_s=0.001)))
+    before = asyncio.all_tasks()
+    call = asyncio.create_task(scene.ask(stream=stream))
+    while scene.asked != [1, 1]:  # noqa: ASYNC110 - the actors set no event
+        await asyncio.sleep(0.001)
+
+    call.cancel()
+    await asyncio.wait({call})
+
+    assert call.cancelled()
+    assert [actor.closed for actor in scene.actors] == [1, 1]
+    assert [state.slots.in_use for state in scene.dispatcher.targets] == [0, 0]
+    assert asyncio.all_tasks() == before
+    assert [state.breaker.state for state in scene.dispatcher.targets] == ["closed", "closed"]
+
+
+async def test_whoever_leaves_during_the_backoff_is_not_asked_for_again() -> None:
+    scene = stage([unavailable], limits=Limits(retries=Retries(backoff_s=8)))
+    call = asyncio.create_task(scene.ask(stream=True))
+    while not scene.tried or scene.tried[0][1] is None:  # noqa: ASYNC110 - the actors set no event
+        await asyncio.sleep(0.001)
+
+    call.cancel()
+    await asyncio.wait({call})
+
+    assert call.cancelled()
+    assert scene.asked == [1]
+
+
+async def test_whoever_leaves_the_queue_leaves_nothing() -> None:
+    scene = stage([None], limits=Limits(concurrency=Concurrency(limit=1, wait_s=60)))
+    first = asyncio.create_task(scene.ask(stream=True))
+    second = asyncio.create_task(scene.ask(stream=True))
+    slots = scene.dispatcher.targets[0].slots
+    while slots.waiting != 1:  # noqa: ASYNC110 - the queue sets no event
+        await asyncio.sleep(0.001)
+
+    second.cancel()
+    await asyncio.wait({second})
+
+    assert second.cancelled()
+    assert (slots.waiting, slots.in_use) == (0, 1)
+    first.cancel()
+    await asyncio.wait({first})
+    assert slots.in_use == 0
+
+
+async def test_a_stream_that_is_closed_early_gives_its_slot_back_and_is_no_failure() -> None:
+    scene = stage(["one two three"], limits=Limits(breaker=Breaker(failures=1), concurrency=Concurrency(limit=1)))
+
+    async with aclosing(scene.dispatcher.stream(scene.call())) as chunks:
+        async for _ in chunks:
+            break
+
+    assert scene.dispatcher.targets[0].slots.in_use == 0
+    assert scene.actors[0].closed == 1
+    assert scene.tried == [("a", "CANCELLED")]
+    assert scene.dispatcher.targets[0].breaker.state == "closed"
+
+
+async def test_a_provider_that_asks_for_time_is_asked_last_for_that_long() -> None:
+    scene = stage([limited(3600)], ["well"], limits=Limits(retries=ONCE))
+
+    for _ in range(3):
+        assert await scene.ask(stream=True) == "well"
+
+    assert scene.asked == [1, 3]
+    assert scene.dispatcher.targets[0].snapshot().state == "rate_limited"
+
+
+@pytest.mark.parametrize("error", [lambda: Auth("no"), quota])
+async def test_a_target_without_credit_or_credentials_is_asked_last_for_a_while(
+    error: Callable[[], Exception],
+) -> None:
+    scene = stage([error], ["well"])
+
+    for _ in range(3):
+        assert await scene.ask(stream=True) == "well"
+
+    assert scene.asked == [1, 3]
+
+
+@BOTH
+async def test_a_target_that_times_out_is_no_longer_taken_for_fast(
+    stream: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    limits = Limits(policy="least_latency", first_token_timeout_s=0.1, total_timeout_s=0.1, retries=ONCE, breaker=None)
+    scene = stage([None], ["well"], limits=limits)
+    fast, slow = (state.latency(stream=stream) for state in scene.dispatcher.targets)
+    fast.record(0.001)
+    slow.record(0.02)
+
+    for _ in range(30):
+        await scene.ask(stream=stream)
+
+    assert scene.asked[0] < 10
+
+
+async def test_an_answer_that_the_request_is_wrong_proves_that_a_target_is_back() -> None:
+    limits = Limits(retries=ONCE, breaker=Breaker(failures=1, open_s=0.01))
+    scene = stage([unavailable, rejected], limits=limits)
+    with pytest.raises(Unavailable):
+        await scene.ask(stream=True)
+    await asyncio.sleep(0.02)
+
+    with pytest.raises(Rejected):
+        await scene.ask(stream=True)
+
+    assert scene.dispatcher.targets[0].breaker.state == "closed"
+
+
+async def test_what_was_left_out_for_the_answering_target_is_told_and_nothing_else() -> None:
+    class Dropping(Actor):
+        async def _play(self, call: ProviderCall) -> str:
+            call.omissions.dropped.append(f"for_{len(self.acts)}")
+            return await super()._play(call)
+
+    scene = stage([unavailable], ["well"], limits=Limits(retries=ONCE))
+    scene.dispatcher.targets[0].provider = Dropping([unavailable])
+    scene.dispatcher.targets[1].provider = Dropping(["x", "well"])
+
+    await scene.ask(stream=True)
+
+    assert scene.journal.dropped == ["for_2"]

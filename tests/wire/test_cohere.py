@@ -244,8 +244,10 @@ def test_an_answer_that_is_none_is_a_failure(body: bytes, reason: Reason) -> Non
     assert raised.value.metadata == {"provider": "acme"}
 
 
+OPENING = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
+"""As the documentation prints it: https://docs.cohere.com/docs/streaming (2026-11-22)."""
 EVENTS: list[dict[str, Any]] = [
-    {"type": "message-start", "id": "a-1", "delta": {"message": {"role": "assistant", "content": None}}},
+    {"type": "message-start", "id": "a-1", "delta": {"message": OPENING}},
     {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "I will "}}},
     {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "call f."}}},
     {"type": "tool-call-start", "index": 0, "delta": {"message": {"tool_calls": CALL | {"function": {"name": "f"}}}}},

@@ -22,12 +22,12 @@ from service.providers.sse import SseEvent
 
 
 class MessageDelta(msgspec.Struct):
-    """What an event adds to the message: one of these."""
+    """What an event adds to the message: one of these. The event that opens it has (empty) lists of them."""
 
-    content: Content | None = None
+    content: Content | list[Any] | None = None
     tool_plan: str | None = None
-    tool_calls: Call | None = None
-    citations: dict[str, Any] | None = None
+    tool_calls: Call | list[Any] | None = None
+    citations: dict[str, Any] | list[Any] | None = None
 
 
 class Delta(msgspec.Struct):
@@ -96,13 +96,13 @@ class StreamTranslator:
 
     def _delta(self, kind: str, message: MessageDelta) -> pb.Delta:
         delta = pb.Delta()
-        if message.content is not None:
+        if isinstance(message.content, Content):
             delta = pb.Delta(content=message.content.text or None, reasoning_content=message.content.thinking or None)
         if message.tool_plan:
             delta.reasoning_content = message.tool_plan
-        if message.tool_calls is not None:
+        if isinstance(message.tool_calls, Call):
             delta.tool_calls.append(self._call(message.tool_calls, is_first=kind == "tool-call-start"))
-        if message.citations is not None:
+        if isinstance(message.citations, dict):
             delta.annotations.append(json_object(citation_of(message.citations)))
         return delta
 

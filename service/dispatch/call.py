@@ -50,6 +50,8 @@ class Journal:
     """In the order in which they began; targets that were passed over (open circuit, full queue) are none."""
     target: Target | None = None
     """Who answers, or else who was asked last."""
+    is_abandoned: bool = False
+    """Whether the caller has gone: an attempt under way may go on, but none is begun for nobody."""
     dropped: list[str] = field(default_factory=list)
     """Parameters that were not sent to `target`; complete before the first chunk."""
 

@@ -19,7 +19,7 @@ from service.dispatch.opened import Opened, open_stream, open_whole
 from service.dispatch.race import race
 from service.dispatch.target import TargetState
 from service.dispatch.watch import Watch
-from service.errors import ParleyError
+from service.errors import ParleyError, RateLimited
 from service.routing import Model
 
 HEDGED: Final = "HEDGED"
@@ -118,12 +118,16 @@ class Dispatcher:
                 failures.add(error)
                 if number == retries.max_attempts or not is_repeatable(error):
                     return None
+                if isinstance(error, RateLimited) and any(other.is_available for other in others):
+                    return None  # who asks to come later is not waited for where another can answer now
                 wait_s = backoff_s(retries, number, getattr(error, "retry_after_s", None), self._random)
             if wait_s is None or not _has_time(call, state, wait_s, stream=stream):
                 return None
             if not state.is_available or not self._retry_budget.withdraw():
                 return None
             await asyncio.sleep(wait_s)
+            if call.journal.is_abandoned:
+                return None
         return None
 
     async def _hedged(
@@ -165,6 +169,8 @@ class Dispatcher:
 
 def _has_time(call: DispatchCall, state: TargetState, wait_s: float, *, stream: bool) -> bool:
     """Whether an attempt after `wait_s` can be expected to answer in what is left of the call's time."""
+    if call.journal.is_abandoned:
+        return False
     by = call.deadline.first_token_by
     if by is None:
         return True

@@ -58,6 +58,7 @@ class Failures:
 
     def add(self, error: ParleyError) -> None:
         """Take note of one."""
+        error.__traceback__ = None  # its frames hold this object, and the request with it
         if isinstance(error, CircuitOpen | ConcurrencyExhausted):
             self._passed_over = _sooner(self._passed_over, error)
         elif isinstance(error, UpstreamError):

@@ -10,9 +10,9 @@ from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service.errors import Reason, RequestError
 
 PARLEYS_OWN: Final = frozenset(
-    {"model", "stream", "stream_options", "drop_params", "extra_body"}
+    {"model", "stream", "stream_options", "drop_params", "extra_body", "max_ttft_ms", "on_disconnect"}
     # Refused by the validation unless they ask for nothing.
-    | {"store", "metadata", "max_ttft_ms", "session_id", "ab_campaign", "labels", "system_prompt_args", "tags"}
+    | {"store", "metadata", "session_id", "ab_campaign", "labels", "system_prompt_args", "tags"}
     | {"use_tools"}
 )
 """Fields of a request that no provider has a parameter for, or whose handling is each adapter's own."""

@@ -180,8 +180,6 @@ BOTH = pytest.mark.parametrize("stream", [False, True])
         lambda: Timeout("slow"),
         lambda: Malformed("odd"),
         lambda: Interrupted("cut"),
-        limited(),
-        limited(0.01),
     ],
 )
 async def test_what_may_pass_is_asked_again_at_the_same_target(
@@ -206,6 +204,8 @@ async def test_what_may_pass_is_asked_again_at_the_same_target(
         quota,
         lambda: Rejected(Reason.UPSTREAM_MODEL_NOT_FOUND, "which?"),
         lambda: not_served("seed"),
+        limited(),
+        limited(0.01),
         limited(3600),
     ],
 )
@@ -233,6 +233,21 @@ async def test_what_is_wrong_with_the_request_is_told_at_once(
         await scene.ask(stream=stream)
 
     assert scene.asked == [1, 0]
+
+
+@BOTH
+@pytest.mark.parametrize("retry_after_s", [None, 0.05])
+async def test_a_provider_that_asks_to_come_later_is_waited_for_where_there_is_no_other(
+    stream: bool,  # noqa: FBT001 - a column of the table
+    retry_after_s: float | None,
+) -> None:
+    scene = stage([limited(retry_after_s), "well"])
+
+    assert await scene.ask(stream=stream) == "well"
+
+    first, second = scene.actors[0].asked_at
+    assert second - first >= (retry_after_s or 0)
+    assert [outcome for _, outcome in scene.tried] == ["UPSTREAM_RATE_LIMITED", "OK"]
 
 
 @BOTH
@@ -531,6 +546,19 @@ async def test_whoever_leaves_amid_a_hedge_takes_both_along(
     assert [state.slots.in_use for state in scene.dispatcher.targets] == [0, 0]
     assert asyncio.all_tasks() == before
     assert [state.breaker.state for state in scene.dispatcher.targets] == ["closed", "closed"]
+
+
+@BOTH
+async def test_nothing_is_begun_for_a_caller_who_has_gone(
+    stream: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    scene = stage([unavailable], ["never"])
+    scene.journal.is_abandoned = True
+
+    with pytest.raises(Unavailable):
+        await scene.ask(stream=stream)
+
+    assert scene.asked == [1, 0]
 
 
 async def test_whoever_leaves_during_the_backoff_is_not_asked_for_again() -> None:

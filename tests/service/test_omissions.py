@@ -8,12 +8,14 @@ import pytest
 
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service.catalogue import Capabilities
+from service.dispatch.call import Journal
 from service.errors import Reason, RequestError
 from service.json_values import object_to_json
 from service.providers.abilities import within_abilities
 from service.providers.omissions import PARLEYS_OWN, Omissions, asks_for_nothing
 from service.providers.provider import Identity, ProviderCall
-from service.rpc.call import Call, answer_metadata
+from service.rpc.call import Call
+from service.rpc.told import initial_metadata
 from tests.support.json_form import to_proto
 
 USER = {"role": "user", "content": "x"}
@@ -75,12 +77,13 @@ def test_padding_is_left_out_by_name() -> None:
 
 
 def test_metadata_has_room_for_whatever_was_dropped() -> None:
-    call = Call(request_id="r", method="m", dropped=[f"reasoning.{'x' * 60}{number}" for number in range(500)])
+    dropped = [f"reasoning.{'x' * 60}{number}" for number in range(500)]
+    call = Call(request_id="r", method="m", journal=Journal(dropped=dropped), first_token=1.0)
 
-    _, (name, value) = answer_metadata(call)
+    _, (name, value) = initial_metadata(call)
 
     assert name == "x-parley-dropped-params"
-    assert value.startswith(f"{call.dropped[0]}, ")
+    assert value.startswith(f"{dropped[0]}, ")
     assert value.endswith(", +450")
     assert len(value) < 6000
 

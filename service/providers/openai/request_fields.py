@@ -148,6 +148,7 @@ FIELDS: dict[str, _Encoder | None] = {
     "extra_body": None,
     "drop_params": None,
     "max_ttft_ms": None,
+    "on_disconnect": None,
     "session_id": None,
     "ab_campaign": None,
     "labels": None,

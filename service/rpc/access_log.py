@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from service.dispatch.call import Attempt
 from service.rpc.call import Call
 
 _encode = msgspec.json.Encoder().encode
@@ -33,28 +34,8 @@ class AccessLog:
         It never raises: a full disk must not fail calls. The next line that can be written tells in
         `lost` how many could not.
         """
-        now = time.monotonic()
-        line = {
-            "time": round(time.time(), 3),
-            "level": "info",
-            "event": "call",
-            "request_id": call.request_id,
-            "method": call.method,
-            "key": call.key_name,
-            "model": call.model,
-            "provider": call.provider,
-            "status": status,
-            "reason": reason,
-            "param": param,
-            "duration_ms": round((now - call.started) * 1000, 3),
-            "ttft_ms": None if call.first_token is None else round((call.first_token - call.started) * 1000, 3),
-            "tokens_in": call.usage.prompt_tokens if call.usage else None,
-            "tokens_out": call.usage.completion_tokens if call.usage else None,
-            "cost_usd": call.usage.cost_usd if call.usage and call.usage.HasField("cost_usd") else None,
-            "finish_reason": call.finish_reason,
-        }
-        if call.dropped:
-            line["dropped_params"] = call.dropped
+        line = _line(call)
+        line.update(status=status, reason=reason, param=param)
         if self._lost:
             line["lost"] = self._lost
         try:
@@ -63,3 +44,47 @@ class AccessLog:
             self._lost += 1
         else:
             self._lost = 0
+
+
+def _line(call: Call) -> dict[str, object]:
+    ended = call.ended or time.monotonic()
+    target, usage = call.journal.target, call.usage
+    line: dict[str, object] = {
+        "time": round(time.time(), 3),
+        "level": "info",
+        "event": "call",
+        "request_id": call.request_id,
+        "method": call.method,
+        "key": call.key.name if call.key else None,
+        "model": call.model,
+        "provider": target.provider if target else None,
+        "target": str(target) if target else None,
+        "attempts": len(call.journal.attempts),
+        "status": None,
+        "reason": None,
+        "param": None,
+        "duration_ms": _milliseconds(call.started, ended),
+        "ttft_ms": None if call.first_token is None else _milliseconds(call.started, call.first_token),
+        "tokens_in": usage.prompt_tokens if usage else None,
+        "tokens_out": usage.completion_tokens if usage else None,
+        "cost_usd": usage.cost_usd if usage and usage.HasField("cost_usd") else None,
+        "finish_reason": call.finish_reason,
+    }
+    if len(call.journal.attempts) > 1:
+        line["tried"] = [_tried(attempt, ended) for attempt in call.journal.attempts]
+    if call.is_usage_estimated:
+        line["usage_estimated"] = True
+    if call.drain is not None:
+        line["drained"] = True
+    if call.journal.dropped:
+        line["dropped_params"] = call.journal.dropped
+    return line
+
+
+def _tried(attempt: Attempt, ended: float) -> dict[str, object]:
+    duration_ms = _milliseconds(attempt.started, ended if attempt.ended is None else attempt.ended)
+    return {"target": str(attempt.target), "outcome": attempt.outcome, "ms": duration_ms}
+
+
+def _milliseconds(start: float, end: float) -> float:
+    return round((end - start) * 1000, 3)

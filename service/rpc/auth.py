@@ -4,22 +4,45 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from service.errors import Reason, RequestError
+from service.limits import LeavingPolicy
 
 _MOST_KEYS = 4
+_NONE: Mapping[str, LeavingPolicy] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class CallerKey:
+    """What is configured for the key that a caller showed; not the key itself."""
+
+    name: str
+    on_disconnect: LeavingPolicy | None = None
+    """What becomes of the provider's answer when the caller goes away; None: as the model has it."""
 
 
 class Keys:
     """The configured keys, by the SHA-256 of each."""
 
-    def __init__(self, digests: Iterable[tuple[str, str]]) -> None:
-        """Take pairs of name and digest in hexadecimal."""
-        self._digests = [(name, digest.lower()) for name, digest in digests]
+    def __init__(self, digests: Iterable[tuple[str, str]], leaving: Mapping[str, LeavingPolicy] = _NONE) -> None:
+        """As `replace`."""
+        self._digests: tuple[tuple[CallerKey, str], ...] = ()
+        self.replace(digests, leaving)
 
-    def authenticate(self, metadata: Sequence[tuple[str, str | bytes]]) -> str | None:
-        """The name of the key that the call's metadata carries; None where no keys are configured.
+    def replace(self, digests: Iterable[tuple[str, str]], leaving: Mapping[str, LeavingPolicy] = _NONE) -> None:
+        """Have these keys hold for all calls from now on.
+
+        Args:
+            digests: Pairs of name and digest in hexadecimal.
+            leaving: `on_disconnect` of the keys that have one, by name.
+        """
+        self._digests = tuple((CallerKey(name, leaving.get(name)), digest.lower()) for name, digest in digests)
+
+    def authenticate(self, metadata: Sequence[tuple[str, str | bytes]]) -> CallerKey | None:
+        """The key that the call's metadata carries; None where no keys are configured.
 
         `authorization: Bearer KEY` (any case of "Bearer") and `x-api-key: KEY` are read; where several
         keys are given, the first that is known counts: OpenAI's SDKs always send a bearer. Every
@@ -38,9 +61,9 @@ class Keys:
             )
         found = None
         for each in given:
-            for name, digest in self._digests:
+            for key, digest in self._digests:
                 if hmac.compare_digest(each, digest):
-                    found = found or name
+                    found = found or key
         if found is None:
             raise RequestError(Reason.API_KEY_INVALID, "The API key is not known here.")
         return found

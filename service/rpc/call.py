@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from service._gen.parley.v1.chat_completion_pb2 import Usage
-
-_MOST_NAMES = 50
-"""Names of the contract are at most about 60 characters long, with their path."""
+from service.dispatch.call import Journal
+from service.errors import ParleyError
+from service.rpc.auth import CallerKey
 
 
 @dataclass(slots=True)
@@ -26,49 +27,59 @@ class Call:
     has_empty_lists: bool = False
     """Whether the gateway has to print empty lists in a unary answer."""
     started: float = field(default_factory=time.monotonic)
-    key_name: str | None = None
-    """Name of the caller's key in the configuration."""
+    deadline_at: float | None = None
+    """When it has to be over, on the clock of `started`."""
+    ended: float | None = None
+    """When the caller got its status, or was gone."""
+    key: CallerKey | None = None
+    """What is configured for the caller's key; None where no keys are configured."""
     model: str | None = None
-    provider: str | None = None
-    dropped: list[str] = field(default_factory=list)
-    """Parameters that the provider could not follow and was not sent."""
+    journal: Journal = field(default_factory=Journal)
+    """Who was asked, how often, and who answers."""
     first_token: float | None = None
     """When the first chunk of the provider's was there, on the clock of `started`."""
     usage: Usage | None = None
+    is_usage_estimated: bool = False
+    """Whether the provider did not tell `usage`."""
     finish_reason: str | None = None
+    """Why the answer ended; of several, each one's, with commas between them."""
+    is_complete: bool = False
+    """Whether the answer has ended as its provider wanted."""
     has_written: bool = False
     """Whether anything has been sent, so that a failure can't be a plain status any more."""
     is_writing: bool = False
     """Whether a write waits for the caller. It can't be cancelled: gRPC takes no other before its end."""
-    is_interrupted: bool = False
-    """Whether the shutdown wants the call to end."""
+    is_ending: bool = False
+    """Whether the caller is being told of the end."""
+    interruption: ParleyError | None = None
+    """Why the service wants the call to end before its answer does."""
+    on_interruption: Callable[[], object] | None = None
+    """Lets go of the provider, where the call itself has to wait for the end of a write."""
     task: asyncio.Task[Any] | None = None
     """The task that answers it."""
+    drain: asyncio.Task[Any] | None = None
+    """The task that reads the answer on since the caller has gone; the call's usage is known at its end."""
 
-    def interrupt(self) -> None:
-        """End the call as one that the service can explain; amid a write, as soon as that is over."""
-        self.is_interrupted = True
-        if self.task is not None and not self.is_writing:
-            self.task.cancel()
+    def interrupt(self, why: ParleyError) -> None:
+        """End the call as one that the service can explain; amid a write, as soon as that is over.
 
-    def take_back_interruption(self) -> bool:
-        """Whether the cancellation at hand is `interrupt`'s alone; its task may then go on to tell the caller."""
-        return (
-            self.is_interrupted and self.task is not None and self.task.cancelling() > 0 and self.task.uncancel() == 0
-        )
+        The provider is let go of at once in either case. A call that is ending anyway is left alone.
+        """
+        if self.is_ending or self.interruption is not None:
+            return
+        self.interruption = why
+        if not self.is_writing:
+            if self.task is not None:
+                self.task.cancel()
+        elif self.on_interruption is not None:
+            self.on_interruption()
 
-
-def answer_metadata(call: Call) -> tuple[tuple[str, str], ...]:
-    """What callers are told of an answer, whole or in pieces, before it begins."""
-    request_id = ("x-request-id", call.request_id)
-    return (request_id, ("x-parley-dropped-params", _listed(call.dropped))) if call.dropped else (request_id,)
-
-
-def _listed(names: list[str]) -> str:
-    """The names, or as many as metadata has room for (grpcio takes 8 KiB) and how many more there are."""
-    told = names[:_MOST_NAMES]
-    more = len(names) - len(told)
-    return ", ".join([*told, f"+{more}"] if more else told)
+    def take_back_interruption(self) -> ParleyError | None:
+        """Why, if the cancellation at hand is `interrupt`'s alone; its task may then go on to tell the caller."""
+        if self.interruption is None or self.task is None:
+            return None
+        is_alone = self.task.cancelling() > 0 and self.task.uncancel() == 0
+        return self.interruption if is_alone else None
 
 
 CURRENT: ContextVar[Call] = ContextVar("parley_call")

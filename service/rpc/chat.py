@@ -1,179 +1,128 @@
-"""ChatService: validates, routes, and passes answers on."""
+"""ChatService: validates, has the model's targets answer, and passes answers on."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
-from google.protobuf.struct_pb2 import NULL_VALUE
 
 from service._gen.parley.v1 import chat_service_pb2_grpc
-from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk, Usage
+from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
-from service.catalogue import Capabilities
-from service.cost import cost_usd
-from service.errors import shutting_down
-from service.providers.omissions import Omissions
-from service.providers.provider import Identity, Provider, ProviderCall
-from service.routing import Router
-from service.rpc.call import CURRENT, Call, answer_metadata
+from service.dispatch.call import Deadline, DispatchCall
+from service.dispatch.dispatcher import Dispatcher
+from service.dispatch.served import Current, Served
+from service.limits import OnDisconnect
+from service.providers.provider import Identity
+from service.rpc.accounting import Account
+from service.rpc.call import CURRENT, Call
+from service.rpc.leaving import Drains, Reader, leaving_of
+from service.rpc.reading import StreamReading
+from service.rpc.relay import Relay
 from service.rpc.validation import validate
+from service.rpc.writing import ChunkWriter
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-
-_KEEPALIVE = ChatCompletionChunk(keepalive=True)
-_END = ChatCompletionChunk()
+_Result = TypeVar("_Result")
 
 
 class ChatServicer(chat_service_pb2_grpc.ChatServiceServicer):
-    """Answers conversations from the configured providers."""
+    """Answers conversations from the configured models."""
 
-    def __init__(self, router: Router, providers: Mapping[str, Provider], sse_keepalive_s: float) -> None:
-        self._router = router
-        self._providers = providers
+    def __init__(self, current: Current, sse_keepalive_s: float, drains: Drains) -> None:
+        self._current = current
         self._sse_keepalive_s = sse_keepalive_s
+        self._drains = drains
 
     async def CreateChatCompletion(self, request: ChatCompletionRequest, context: Context) -> ChatCompletion:  # noqa: N802 - gRPC's name
         """An answer in one piece."""
         call = CURRENT.get()
         validate(request, stream=False)
-        provider, provider_call = self._route(request, call)
-        completion = await provider.complete(provider_call)
-        call.first_token = time.monotonic()
-        if completion.HasField("usage"):
-            _price(completion.usage, provider_call.capabilities, completion.service_tier)
-            call.usage = completion.usage
+        served = self._current.served
+        with served.in_use():
+            order = _order(request, call, served)
+            if order.leaving.policy == "cancel":  # no task of its own is needed
+                completion = await _complete(order, served)
+            else:
+                completion = await self._complete_apart(order, served)
         call.has_empty_lists = call.is_rest and any(choice.HasField("logprobs") for choice in completion.choices)
-        call.finish_reason = completion.choices[0].finish_reason
         return completion
 
     async def StreamChatCompletion(self, request: ChatCompletionRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802 - gRPC's name; a coroutine that writes
         """An answer in pieces."""
         call = CURRENT.get()
         validate(request, stream=True)
-        provider, provider_call = self._route(request, call)
-        wants_usage = not call.is_rest or request.stream_options.include_usage
-        writer = _ChunkWriter(context, call)
-        async with (
-            writer.kept_alive(self._sse_keepalive_s),
-            aclosing(provider.stream(provider_call)) as chunks,
-        ):
-            async for chunk in chunks:
-                if chunk.HasField("usage"):
-                    _price(chunk.usage, provider_call.capabilities, chunk.service_tier)
-                _note(call, chunk)
-                if chunk.HasField("usage") and not wants_usage:
-                    continue
-                if call.is_rest and not chunk.choices:
-                    chunk.empty_choices = NULL_VALUE
-                await writer.write(chunk)
-        if call.is_rest:
-            await writer.write(_END)
-
-    def _route(self, request: ChatCompletionRequest, call: Call) -> tuple[Provider, ProviderCall]:
-        model = self._router.resolve(request.model)
-        target = model.target
-        call.model, call.provider = model.id, target.provider
-        identity = Identity(id=f"chatcmpl-{secrets.token_hex(16)}", created=int(time.time()), model=request.model)
-        may_drop = request.drop_params if request.HasField("drop_params") else model.drop_params
-        omissions = Omissions(target.provider, may_drop=may_drop)
-        call.dropped = omissions.dropped  # filled while the request is encoded
-        return self._providers[target.provider], ProviderCall(
-            request, target.model, identity, target.capabilities, omissions
-        )
-
-
-class _ChunkWriter:
-    """Writes chunks to the caller, and signs of life into a silence."""
-
-    def __init__(self, context: Context, call: Call) -> None:
-        self._context = context
-        self._call = call
-        self._lock = asyncio.Lock()
-        self._last_write = time.monotonic()
-
-    async def write(self, chunk: ChatCompletionChunk) -> None:
-        """Write `chunk`; waits while the caller reads slower than the provider writes.
-
-        Raises:
-            ParleyError: SHUTTING_DOWN: the call was interrupted meanwhile.
-        """
-        await self._write(chunk)
-        if self._call.is_interrupted:
-            raise shutting_down()
-
-    async def _write(self, chunk: ChatCompletionChunk) -> None:
-        async with self._lock:
-            self._call.is_writing = True
+        shows_usage = not call.is_rest or request.stream_options.include_usage
+        served = self._current.served
+        with served.in_use():
+            order = _order(request, call, served)
+            relay = Relay()
+            chunks = order.dispatcher.stream(order.call)
+            reading = StreamReading(chunks, order.account, relay, is_rest=call.is_rest, shows_usage=shows_usage)
+            task = asyncio.create_task(_within(served, reading.run))
+            reader = Reader(task, call, order.leaving, self._drains, reading.read_on)
+            call.on_interruption = reader.leave
             try:
-                if not self._call.has_written:
-                    self._call.has_written = True
-                    await self._context.send_initial_metadata(answer_metadata(self._call))
-                await self._context.write(chunk)
-            finally:
-                self._call.is_writing = False
-        self._last_write = time.monotonic()
-
-    @asynccontextmanager
-    async def kept_alive(self, interval_s: float) -> AsyncIterator[None]:
-        """Within the block, write a keepalive after every `interval_s` seconds of silence.
-
-        Only towards REST clients: gRPC callers have HTTP/2's own.
-        """
-        if not self._call.is_rest:
-            yield
-            return
-        task = asyncio.create_task(self._keep_alive(interval_s))
-        try:
-            try:
-                yield
-            except Exception:
-                await self._stop_between_writes(task)
+                await ChunkWriter(context, call, relay, self._sse_keepalive_s).run()
+            except BaseException as error:
+                relay.close()
+                await reader.ended(error)
                 raise
-            await self._stop_between_writes(task)
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-            if not task.cancelled():
-                task.exception()  # the caller is gone, which the running task learns by itself
+            finally:
+                call.on_interruption = None  # contexts keep the call for a while, which must not keep the request
 
-    async def _stop_between_writes(self, task: asyncio.Task[None]) -> None:
-        """Cancel the keepalive, but not amid a write: gRPC allows one at a time, and more follows."""
-        async with self._lock:
-            task.cancel()
-
-    async def _keep_alive(self, interval_s: float) -> None:
-        while True:
-            silent_s = time.monotonic() - self._last_write
-            if silent_s < interval_s:
-                await asyncio.sleep(interval_s - silent_s)
-            elif self._lock.locked():  # a write waits for the caller, who has bytes to read
-                await asyncio.sleep(interval_s)
-            else:
-                await self._write(_KEEPALIVE)
-                if self._call.is_interrupted:
-                    self._call.interrupt()
+    async def _complete_apart(self, order: _Order, served: Served) -> ChatCompletion:
+        """The answer, by a task that can go on without the caller's."""
+        task = asyncio.create_task(_complete(order, served))
+        reader = Reader(task, order.journalled, order.leaving, self._drains)
+        try:
+            return await asyncio.shield(task)
+        except BaseException as error:
+            await reader.ended(error)
+            raise
 
 
-def _price(usage: Usage, capabilities: Capabilities, service_tier: str) -> None:
-    """Add what it cost, unless the provider has told it or it can't be known."""
-    if capabilities.prices is None or usage.HasField("cost_usd"):
-        return
-    cost = cost_usd(usage, capabilities.prices, service_tier or None)
-    if cost is not None:
-        usage.cost_usd = cost
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What is to be dispatched, by whom, and who keeps account of it."""
+
+    dispatcher: Dispatcher
+    call: DispatchCall = field(repr=False)
+    account: Account
+    leaving: OnDisconnect
+    journalled: Call
 
 
-def _note(call: Call, chunk: ChatCompletionChunk) -> None:
-    if call.first_token is None:
-        call.first_token = time.monotonic()
-    if chunk.HasField("usage"):
-        call.usage = chunk.usage
-    for choice in chunk.choices:
-        if choice.finish_reason.string_value:
-            call.finish_reason = choice.finish_reason.string_value
+def _order(request: ChatCompletionRequest, call: Call, served: Served) -> _Order:
+    dispatcher = served.resolve(request.model)
+    model = dispatcher.model
+    call.model = model.id
+    identity = Identity(id=f"chatcmpl-{secrets.token_hex(16)}", created=int(time.time()), model=request.model)
+    may_drop = request.drop_params if request.HasField("drop_params") else model.drop_params
+    first_token_at = call.started + request.max_ttft_ms / 1000 if request.max_ttft_ms else None
+    deadline = Deadline(call.deadline_at, first_token_at)
+    dispatched = DispatchCall(request, identity, may_drop, deadline, call.journal)
+    return _Order(dispatcher, dispatched, Account(call, request), leaving_of(request, call, model.limits), call)
+
+
+async def _complete(order: _Order, served: Served) -> ChatCompletion:
+    is_complete = False
+    try:
+        completion = await _within(served, partial(order.dispatcher.complete, order.call))
+        order.account.take_whole(completion)
+        is_complete = True
+    finally:
+        order.account.settle(is_complete=is_complete)
+    return completion
+
+
+async def _within(served: Served, work: Callable[[], Awaitable[_Result]]) -> _Result:
+    """Do `work` while nothing that it needs can go away."""
+    with served.in_use():
+        return await work()

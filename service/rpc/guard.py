@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,20 +24,26 @@ from google.protobuf.message import DecodeError
 from service.errors import ParleyError, Reason, RequestError, shutting_down
 from service.rpc.access_log import AccessLog
 from service.rpc.auth import Keys
-from service.rpc.call import CURRENT, Call, answer_metadata
+from service.rpc.call import CURRENT, Call
+from service.rpc.deadline import requested_timeout_s, sooner
+from service.rpc.frames import forget_frames
 from service.rpc.in_flight import InFlight
 from service.rpc.status import TABLE, error_chunk, trailing_metadata
+from service.rpc.told import completion_metadata, failure_metadata, initial_metadata
 
 _log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[\x20-\x7e]{1,256}")
 _EOF_S = 0.05
 _OVER_S = 0.1
+_UNTOUCHED = (("x-parley-refused", "1"),)
+"""Tells the gateway that nothing was done, so that another replica may answer."""
 _OPEN_METHODS = "/grpc.health.v1.Health/"
 _OWN_METHODS = "/parley.v1."
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in its stubs alone
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+_Pairs: TypeAlias = tuple[tuple[str, str], ...]
 _MetadataPairs: TypeAlias = Sequence[tuple[str, str | bytes]]
 _Behaviour: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 
@@ -64,23 +71,26 @@ class Guard(grpc.aio.ServerInterceptor):
         call = _begin(method, metadata)
         CURRENT.set(call)  # the handler runs in the same task
         try:
-            call.key_name = self._keys.authenticate(metadata)
+            call.key = self._keys.authenticate(metadata)
+            timeout_s = requested_timeout_s(metadata)
         except RequestError as error:
             return self._refusal(error)
         if not method.startswith(_OWN_METHODS):
             return handler
         if self._in_flight.is_closed:
-            return self._refusal(shutting_down())
+            return self._refusal(shutting_down(), _UNTOUCHED)
+        if timeout_s is not None:
+            call.deadline_at = call.started + timeout_s
         guarded = self._guarded.get(method)
         if guarded is None:
             guarded = self._guarded[method] = self._unary(handler) if handler.unary_unary else self._stream(handler)
         return guarded
 
-    def _refusal(self, error: ParleyError) -> Handler:
+    def _refusal(self, error: ParleyError, told: _Pairs = ()) -> Handler:
         """A handler that refuses without reading."""
 
         async def refuse(_requests: object, context: Context) -> NoReturn:
-            await self._fail(CURRENT.get(), context, error)
+            await self._fail(CURRENT.get(), context, error, told)
 
         return grpc.stream_stream_rpc_method_handler(refuse)
 
@@ -90,14 +100,14 @@ class Guard(grpc.aio.ServerInterceptor):
 
         async def guarded(_requests: object, context: Context) -> bytes:
             call = CURRENT.get()
-            self._in_flight.enter(call, context)
+            self._enter(call, context)
             try:
                 encoded = encode(await answer(await _read(decode, context), context))
                 call.is_writing = True  # from here on the answer is on its way, and no shutdown stops it
-                await context.send_initial_metadata(_initial_metadata(call))
+                await context.send_initial_metadata(initial_metadata(call))
             except BaseException as error:  # noqa: BLE001 - all of them end in _fail, which raises
                 await self._fail(call, context, error)
-            self._access_log.write(call, "OK")
+            self._log(call, "OK")
             return encoded
 
         return grpc.stream_unary_rpc_method_handler(guarded)
@@ -108,33 +118,59 @@ class Guard(grpc.aio.ServerInterceptor):
 
         async def guarded(_requests: object, context: Context) -> None:
             call = CURRENT.get()
-            self._in_flight.enter(call, context)
+            self._enter(call, context)
             try:
                 await answer(await _read(decode, context), context)
             except BaseException as error:  # noqa: BLE001 - all of them end in _fail, which raises
                 await self._fail(call, context, error)
-            context.set_trailing_metadata((("x-request-id", call.request_id),))
-            self._access_log.write(call, "OK")
+            context.set_trailing_metadata(completion_metadata(call))
+            self._log(call, "OK")
 
         return grpc.stream_stream_rpc_method_handler(guarded, None, handler.response_serializer)
 
-    async def _fail(self, call: Call, context: Context, error: BaseException) -> NoReturn:
+    def _enter(self, call: Call, context: Context) -> None:
+        remaining_s: float | None = context.time_remaining()  # the stubs know no call without a deadline
+        call.deadline_at = sooner(call.deadline_at, remaining_s, time.monotonic())
+        self._in_flight.enter(call, context)
+
+    async def _fail(self, call: Call, context: Context, error: BaseException, told: _Pairs = ()) -> NoReturn:
         """Log the call and end it with the status of `error`; a cancellation is passed on."""
         try:
             failure = _failure_of(call, error)
-            _forget_frames(error)
+            call.is_ending = True
+            forget_frames(error)
             if failure is None:
-                self._access_log.write(call, "DEADLINE_EXCEEDED" if _is_over(context) else "CANCELLED")
+                self._log_departure(call, context)
                 raise error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError from None
         finally:
             del error  # else this frame and the exception hold each other, and the request with them
         code = TABLE[failure.reason].code
-        self._access_log.write(call, code.name, failure.reason.value, failure.param)
+        self._log(call, code.name, failure)
         if call.has_written and call.is_rest:
             # For as long as the caller takes to read: ended without it, the stream would look complete.
             await context.write(error_chunk(failure))
-        metadata = (*trailing_metadata(failure), ("x-request-id", call.request_id))
-        await context.abort(code, failure.message, metadata)
+        await context.abort(code, failure.message, (*trailing_metadata(failure), *failure_metadata(call), *told))
+
+    def _log_departure(self, call: Call, context: Context) -> None:
+        """Log a call whose caller has gone, or has no time left."""
+        if call.interruption is not None:
+            self._log(call, TABLE[call.interruption.reason].code.name, call.interruption)
+        else:
+            self._log(call, "DEADLINE_EXCEEDED" if _is_over(context) else "CANCELLED")
+
+    def _log(self, call: Call, status: str, failure: ParleyError | None = None) -> None:
+        """Write the call's line, once its usage is known."""
+        call.ended = time.monotonic()
+        reason, param = (failure.reason.value, failure.param) if failure else (None, None)
+
+        def write(_drain: object = None) -> None:
+            self._access_log.write(call, status, reason, param)
+            call.drain = None  # a task that was cancelled holds its frames, and they the request
+
+        if call.drain is None:
+            write()
+        else:
+            call.drain.add_done_callback(write)
 
 
 def _begin(method: str, metadata: _MetadataPairs) -> Call:
@@ -145,12 +181,6 @@ def _begin(method: str, metadata: _MetadataPairs) -> Call:
         elif name == "x-parley-sse":
             is_rest = True
     return Call(request_id=request_id or str(uuid.uuid4()), method=method, is_rest=is_rest)
-
-
-def _initial_metadata(call: Call) -> tuple[tuple[str, str], ...]:
-    """What goes ahead of an answer."""
-    empty_lists = (("x-parley-empty-lists", "1"),) if call.has_empty_lists else ()
-    return (*answer_metadata(call), *empty_lists)
 
 
 async def _read(decode: Callable[[bytes], Any] | None, context: Context) -> Any:
@@ -169,8 +199,8 @@ async def _read(decode: Callable[[bytes], Any] | None, context: Context) -> Any:
 def _failure_of(call: Call, error: BaseException) -> ParleyError | None:
     """What to tell the caller; None where there is nobody to tell, because the call was cancelled."""
     if isinstance(error, asyncio.CancelledError):
-        if call.take_back_interruption():
-            return shutting_down()
+        if (interruption := call.take_back_interruption()) is not None:
+            return interruption
         if call.task is None or call.task.cancelling():
             return None
     elif isinstance(error, grpc.aio.InternalError):  # a write to a caller that has just left
@@ -182,13 +212,6 @@ def _failure_of(call: Call, error: BaseException) -> ParleyError | None:
     where = "".join(traceback.format_tb(error.__traceback__))  # its text may hold a prompt or a key
     _log.error("call %s failed of %s\n%s", call.request_id, type(error).__name__, where)
     return ParleyError(Reason.INTERNAL, f"The service failed; the log tells more of request {call.request_id}.")
-
-
-def _forget_frames(error: BaseException | None) -> None:
-    """Let go of the frames of `error` and of what it came from: they hold the whole request."""
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__context__
 
 
 def _is_over(context: Context) -> bool:

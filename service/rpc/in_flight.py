@@ -1,12 +1,14 @@
-"""The calls that are being answered, so that a shutdown can wait for them, and end the last ones."""
+"""The calls that are being answered: a shutdown waits for them, and what takes too long is ended."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import grpc
 
+from service.errors import deadline_exceeded, shutting_down
 from service.rpc.call import Call
 
 
@@ -24,12 +26,18 @@ class InFlight:
         return len(self._calls)
 
     def enter(self, call: Call, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Count `call`, which the running task answers, until gRPC has taken its status."""
+        """Count `call`, which the running task answers, until gRPC has taken its status.
+
+        From here on its deadline is watched over.
+        """
         call.task = asyncio.current_task()
         self._calls[id(call)] = call
         self._idle.clear()
+        timer = _timer(call)
 
         def leave(_context: Any) -> None:
+            if timer is not None:
+                timer.cancel()
             del self._calls[id(call)]
             if not self._calls:
                 self._idle.set()
@@ -47,4 +55,11 @@ class InFlight:
     def interrupt_all(self) -> None:
         """End every running call, in a way that the service wants and can explain to the caller."""
         for call in self._calls.values():
-            call.interrupt()
+            call.interrupt(shutting_down())
+
+
+def _timer(call: Call) -> asyncio.TimerHandle | None:
+    if call.deadline_at is None:
+        return None
+    left_s = max(call.deadline_at - time.monotonic(), 0)
+    return asyncio.get_running_loop().call_later(left_s, lambda: call.interrupt(deadline_exceeded()))

@@ -10,39 +10,46 @@ import msgspec
 from service._gen.parley.v1 import model_service_pb2 as pb
 from service._gen.parley.v1 import model_service_pb2_grpc
 from service.catalogue import Prices
+from service.dispatch.served import Current
+from service.dispatch.target import TargetState
 from service.errors import missing
-from service.routing import Model, Router
+from service.routing import Model
 from service.rpc.call import CURRENT
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
-    """Answers from the configuration."""
+    """Answers from the configuration, and from what the service sees of the providers."""
 
-    def __init__(self, router: Router) -> None:
-        self._router = router
+    def __init__(self, current: Current) -> None:
+        self._current = current
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802 - gRPC's name
         """All models, in the order of the configuration."""
-        return pb.ListModelsResponse(object="list", data=[_model(model) for model in self._router.models])
+        return pb.ListModelsResponse(
+            object="list", data=[_model(each.model) for each in self._current.served.models.values()]
+        )
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.Model:  # noqa: N802 - gRPC's name
-        """One model; MODEL_NOT_FOUND where there is none of that id."""
+        """One model, and how its targets do; MODEL_NOT_FOUND where there is none of that id."""
         if not request.model:
             raise missing("model", "the id of a model")
-        model = self._router.resolve(request.model)
-        CURRENT.get().model = model.id
-        return _model(model)
+        dispatcher = self._current.served.resolve(request.model)
+        CURRENT.get().model = dispatcher.model.id
+        model = _model(dispatcher.model)
+        model.targets.extend(_target(state) for state in dispatcher.targets)
+        return model
 
 
 def _model(model: Model) -> pb.Model:
-    known = model.target.capabilities
+    first = model.targets[0]
+    known = first.capabilities
     return pb.Model(
         id=model.id,
         object="model",
         created=model.created,
-        owned_by=model.target.provider,
+        owned_by=first.provider,
         context_window=known.context_window,
         max_output_tokens=known.max_output_tokens,
         input_kinds=known.input_kinds or (),
@@ -50,6 +57,17 @@ def _model(model: Model) -> pb.Model:
         structured_output=known.structured_output,
         reasoning=None if known.reasoning is None else known.reasoning != "none",
         prices=_prices(known.prices),
+    )
+
+
+def _target(state: TargetState) -> pb.ModelTarget:
+    now = state.snapshot()
+    return pb.ModelTarget(
+        provider=now.target.provider,
+        model=now.target.model,
+        state=now.state,
+        in_flight=now.in_flight,
+        waiting=now.waiting,
     )
 
 

@@ -71,6 +71,11 @@ TABLE: Final[dict[Reason, Row]] = {
     Reason.DEADLINE_EXCEEDED: Row(grpc.StatusCode.DEADLINE_EXCEEDED, 504, _SERVER, "deadline_exceeded"),
     Reason.SHUTTING_DOWN: Row(grpc.StatusCode.UNAVAILABLE, 503, _SERVER, "shutting_down"),
     Reason.INTERNAL: Row(grpc.StatusCode.INTERNAL, 500, _SERVER, "internal_error"),
+    Reason.MAX_TTFT_EXCEEDED: Row(grpc.StatusCode.DEADLINE_EXCEEDED, 504, _SERVER, "max_ttft_exceeded"),
+    Reason.CONCURRENCY_EXHAUSTED: Row(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "rate_limit_error", "concurrency_exhausted"
+    ),
+    Reason.CIRCUIT_OPEN: Row(grpc.StatusCode.UNAVAILABLE, 503, _SERVER, "circuit_open"),
 }
 
 ENVOY_HTTP_STATUS: Final[dict[grpc.StatusCode, int]] = {
@@ -87,6 +92,8 @@ ENVOY_HTTP_STATUS: Final[dict[grpc.StatusCode, int]] = {
 Source: grpc_json_transcoder's `convert_grpc_status`, by google/rpc/code.proto (Envoy 1.40, run here).
 """
 
+_ANOTHER_REPLICA_S: Final = 1.0
+"""By then a balancer has seen that this replica is not serving."""
 _BAD_REQUEST = {Reason.PARAMETER_INVALID, Reason.PARAMETER_MISSING, Reason.PARAMETER_UNSUPPORTED}
 
 
@@ -99,7 +106,7 @@ def trailing_metadata(error: ParleyError) -> Metadata:
         ("x-error-code", row.error_code),
     ]
     if error.param is not None:
-        metadata.append(("x-error-param", _header_value(error.param)))
+        metadata.append(("x-error-param", header_value(error.param)))
     if row.http_status != ENVOY_HTTP_STATUS[row.code]:
         metadata.append(("x-error-status", str(row.http_status)))
     if row.should_retry is not None:
@@ -140,6 +147,8 @@ def _packed(message: Message) -> AnyMessage:
 
 
 def _retry_after_s(error: ParleyError) -> float | None:
+    if error.reason is Reason.SHUTTING_DOWN:
+        return _ANOTHER_REPLICA_S
     return error.retry_after_s if isinstance(error, UpstreamError) else None
 
 
@@ -148,6 +157,6 @@ def _milliseconds(seconds: float) -> int:
     return math.ceil(round(seconds * 1000, 3))
 
 
-def _header_value(text: str) -> str:
+def header_value(text: str) -> str:
     """`text` as metadata can carry it: printable ASCII; anything else becomes `?`."""
     return "".join(char if " " <= char <= "~" else "?" for char in text)

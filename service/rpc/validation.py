@@ -27,6 +27,7 @@ _CHOICES: Final[dict[str, frozenset[str]]] = {
     "verbosity": frozenset({"low", "medium", "high"}),
     "reasoning_effort": frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"}),
     "reasoning_format": frozenset({"parsed", "raw", "hidden"}),
+    "on_disconnect": frozenset({"cancel", "drain"}),
     "prompt_cache_retention": frozenset({"in_memory", "in-memory", "24h"}),
 }
 _RANGES: Final[dict[str, tuple[float, float]]] = {
@@ -45,13 +46,13 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "repetition_penalty": (0, 2),
     "min_tokens": (0, _MAX_COUNT),
     "thinking_budget": (0, _MAX_COUNT),
+    "max_ttft_ms": (0, _MAX_COUNT),
 }
 _LENGTHS: Final[dict[str, int]] = {"user": 256, "safety_identifier": 128}
 _NOT_SERVED: Final = frozenset(
     {
         "store",
         "metadata",
-        "max_ttft_ms",
         "session_id",
         "ab_campaign",
         "labels",

@@ -18,6 +18,7 @@ from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompl
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from service.health import NOT_SERVING, SERVING, Health
+from service.limits import Limits
 from tests.conftest import KEY, stack_config
 from tests.support.faces import grpc_failure
 from tests.support.health import health_stub
@@ -27,8 +28,8 @@ from tests.support.stack import gateway_beside, running
 from tests.support.upstream import FakeUpstream
 
 REQUEST = to_proto({"model": "m", "messages": [{"role": "user", "content": "x"}]})
-SOON = config.Server(grpc_address="127.0.0.1:0", drain_grace_s=0.2)
-LATE = config.Server(grpc_address="127.0.0.1:0", drain_grace_s=20)
+SOON = config.Server(grpc_address="127.0.0.1:0", drain_grace_s=0.2, drain_notice_s=0)
+LATE = config.Server(grpc_address="127.0.0.1:0", drain_grace_s=20, drain_notice_s=0)
 
 
 async def test_a_drain_waits_until_a_large_answer_has_left() -> None:
@@ -201,6 +202,54 @@ async def test_a_caller_that_never_reads_does_not_hold_the_end_back() -> None:
         async with asyncio.timeout(15):
             await service.drain()
             await service.in_flight.wait_idle()
+
+
+@pytest.mark.parametrize("grace", ["long", "short"])
+async def test_an_answer_that_is_read_on_has_the_grace_period_as_calls_have(grace: str) -> None:
+    gate = asyncio.Event()
+    ended: list[str] = []
+
+    async def held_back(_request: ChatCompletionRequest) -> AsyncGenerator[ChatCompletionChunk]:
+        try:
+            yield _chunk("a")
+            await gate.wait()
+            yield _chunk("b")
+            end = _chunk("")
+            end.choices[0].finish_reason.string_value = "stop"
+            yield end
+            ended.append("complete")
+        finally:
+            ended.append("closed")
+
+    limits = Limits(on_disconnect="drain")
+    settings = LATE if grace == "long" else SOON
+    async with (
+        in_process({"m": FakeProvider(chunks=held_back)}, server=settings, limits=limits) as service,
+        grpc.aio.insecure_channel(service.address) as channel,
+    ):
+        call: Any = ChatServiceStub(channel).StreamChatCompletion(REQUEST)
+        await call.read()
+        call.cancel()
+        async with asyncio.timeout(10):
+            while not len(service.drains):  # noqa: ASYNC110 - gRPC sets no event
+                await asyncio.sleep(0.001)
+            draining = asyncio.ensure_future(service.drain())
+            await asyncio.sleep(0.05)
+            assert not draining.done()
+            if grace == "long":
+                gate.set()
+            await draining
+
+        assert len(service.drains) == 0
+        assert ended == (["complete", "closed"] if grace == "long" else ["closed"])
+        (line,) = service.calls()
+        assert (line["status"], line["drained"]) == ("CANCELLED", True)
+
+
+def _chunk(content: str) -> ChatCompletionChunk:
+    chunk = ChatCompletionChunk(id="x", object="chat.completion.chunk", created=1, model="m")
+    chunk.choices.add(index=0).delta.content = content
+    return chunk
 
 
 async def test_a_health_watcher_learns_every_change_and_holds_no_drain_back() -> None:

@@ -298,7 +298,10 @@ def test_models_are_listed_and_found_on_both_faces(stack: Stack) -> None:
             assert listed["object"] == "list"
             assert expected in listed["data"]
             for name in ("org/echo", "org%2Fecho"):
-                assert client.get(f"{prefix}/models/{name}").json() == expected
+                found = client.get(f"{prefix}/models/{name}").json()
+                (target,) = found.pop("targets")
+                assert found == expected
+                assert (target["provider"], target["model"], target["state"]) == ("scripted", "echo-2", "available")
         assert [model.id for model in stub.ListModels(ListModelsRequest(), metadata=metadata).data] == [
             model["id"] for model in listed["data"]
         ]

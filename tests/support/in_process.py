@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,16 +12,24 @@ from typing import Any
 from service import config
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
+from service.dispatch.dispatcher import Dispatcher
+from service.dispatch.served import Current, Served
+from service.dispatch.target import TargetState
+from service.dispatch.timeouts import attempt_timeouts
 from service.health import Health
+from service.limits import Limits, Retries
 from service.providers.provider import Provider, ProviderCall
-from service.routing import Model, Router, Target
+from service.providers.transport import Timeouts
+from service.routing import Model, Target
 from service.rpc.access_log import AccessLog
 from service.rpc.auth import Keys
 from service.rpc.chat import ChatServicer
 from service.rpc.guard import Guard
 from service.rpc.in_flight import InFlight
+from service.rpc.leaving import Drains
 from service.rpc.models import ModelServicer
 from service.server import HEALTH_NAMES, Server
+from tests.support.secret_watch import look
 
 
 @dataclass
@@ -43,6 +51,10 @@ class FakeProvider:
         return self.chunks(call.request)
 
 
+PLAIN_LIMITS = Limits(retries=Retries(max_attempts=1), breaker=None)
+"""A provider is asked once, whatever it says: most tests are of what follows from that."""
+
+
 @dataclass
 class InProcess:
     """The running server."""
@@ -50,6 +62,8 @@ class InProcess:
     address: str
     log: io.BytesIO
     in_flight: InFlight
+    drains: Drains
+    served: Served
     drain: Callable[[], Awaitable[None]]
     """What SIGTERM begins; done anyway at the block's end."""
 
@@ -65,15 +79,33 @@ async def in_process(
     sse_keepalive_s: float = 15.0,
     server: config.Server | None = None,
     keys: Keys | None = None,
+    limits: Limits = PLAIN_LIMITS,
+    models: Mapping[str, Sequence[str]] | None = None,
 ) -> AsyncIterator[InProcess]:
-    """Serve models named like the providers, without keys unless given, until the block is left."""
-    settings = server or config.Server(grpc_address="127.0.0.1:0", drain_grace_s=1.0)
-    in_flight, health, log = InFlight(), Health(HEALTH_NAMES), io.BytesIO()
-    router = Router({name: Model(name, Target(name, name), 0) for name in providers})
-    running = Server(settings, Guard(keys or Keys([]), AccessLog(log), in_flight), in_flight, health)
+    """Serve `models`, given by the names of their providers, until the block is left; without keys unless given.
+
+    Without `models`, there is one for each provider, of its name.
+    """
+    settings = server or config.Server(grpc_address="127.0.0.1:0", drain_grace_s=1.0, drain_notice_s=0)
+    in_flight, drains, health, log = InFlight(), Drains(), Health(HEALTH_NAMES), io.BytesIO()
+    named = {name: (name,) for name in providers} if models is None else models
+    served = Served({name: _dispatcher(name, targets, providers, limits) for name, targets in named.items()})
+    current = Current(served)
+    running = Server(settings, Guard(keys or Keys([]), AccessLog(log), in_flight), in_flight, health, drains)
     health.set_serving(is_serving=True)
-    addresses = await running.start(ChatServicer(router, providers, sse_keepalive_s), ModelServicer(router))
+    addresses = await running.start(ChatServicer(current, sse_keepalive_s, drains), ModelServicer(current))
     try:
-        yield InProcess(addresses["grpc"], log, in_flight, running.drain)
+        yield InProcess(addresses["grpc"], log, in_flight, drains, served, running.drain)
     finally:
         await running.drain()
+        look("the access log", log.getvalue())
+
+
+def _dispatcher(name: str, targets: Sequence[str], providers: Mapping[str, Provider], limits: Limits) -> Dispatcher:
+    model = Model(name, tuple(Target(target, target) for target in targets), 0, limits=limits)
+    timeouts = attempt_timeouts(limits, Timeouts())
+    states = [
+        TargetState(target=target, provider=providers[target.provider], limits=limits, timeouts=timeouts)
+        for target in model.targets
+    ]
+    return Dispatcher(model, states)

@@ -6,24 +6,24 @@ import asyncio
 import gc
 import logging
 import signal
-from contextlib import AsyncExitStack
-from functools import partial
 
 import uvloop
 
 from service import config
-from service.catalogue import find_capabilities
+from service.composition import Composition
+from service.dispatch.served import Current, Served
 from service.errors import ConfigError
 from service.health import Health
+from service.live import Live, set_keys
 from service.logs import set_up_logging
-from service.provider_factory import embedded_model, embedded_provider, http_provider, vendor_of
-from service.providers.provider import Provider
-from service.routing import Model, Router, Target
+from service.readiness import Readiness
+from service.reload import ConfigFile, Reloader
 from service.rpc.access_log import AccessLog
 from service.rpc.auth import Keys
 from service.rpc.chat import ChatServicer
 from service.rpc.guard import Guard
 from service.rpc.in_flight import InFlight
+from service.rpc.leaving import Drains
 from service.rpc.models import ModelServicer
 from service.server import HEALTH_NAMES, Server
 
@@ -35,9 +35,10 @@ def main() -> int:
     set_up_logging()
     exit_code = 0
     try:
-        settings = config.load_config()
+        file = ConfigFile(config.config_path())
+        settings = file.load()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(settings))
+            runner.run(run(settings, file))
     except* ConfigError as group:  # found before the task group was entered, or within it
         for error in group.exceptions:
             _log.critical("wrong configuration: %s", error)
@@ -45,8 +46,12 @@ def main() -> int:
     return exit_code
 
 
-async def run(settings: config.Config) -> None:
+async def run(settings: config.Config, file: ConfigFile) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
+
+    Args:
+        settings: What to begin with.
+        file: Where they are from; read anew at SIGHUP, and when it has changed.
 
     Raises:
         ConfigError: A part can't be built, or an address can't be listened at.
@@ -55,66 +60,44 @@ async def run(settings: config.Config) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with AsyncExitStack() as stack:
-        await _serve(settings, stopping, stack)
+    async with asyncio.TaskGroup() as group:
+        await _serve(settings, file, stopping, group)
     _log.info("ended")
 
 
-async def _serve(settings: config.Config, stopping: asyncio.Event, stack: AsyncExitStack) -> None:
-    health, in_flight = Health(HEALTH_NAMES), InFlight()
-    readiness = _Readiness(settings, health)
-    async with asyncio.TaskGroup() as group:
-        background = []
-        providers: dict[str, Provider] = {}
-        for name, section in settings.providers.items():
-            if isinstance(section, config.EmbeddedProvider):
-                model = embedded_model(section, partial(readiness.set_ready, name))
-                background.append(group.create_task(model.run()))
-                providers[name] = embedded_provider(name, section, model, stack)
-            else:
-                providers[name] = http_provider(name, section, stack)
-        router = _router(settings)
-        keys = Keys((key.name, key.sha256) for key in settings.auth.keys)
-        server = Server(settings.server, Guard(keys, AccessLog(), in_flight), in_flight, health)
-        chat = ChatServicer(router, providers, settings.server.sse_keepalive_s)
-        try:
-            addresses = await server.start(chat, ModelServicer(router))
-            # What is built by now lives as long as the process: the collector need not look at it again.
-            gc.freeze()
-            _log.info("serving: %s", ", ".join(f"{name} at {address}" for name, address in addresses.items()))
-            await stopping.wait()
-            _log.info("draining")
-        finally:
-            await server.drain()
-            for task in background:
-                task.cancel()
+async def _serve(settings: config.Config, file: ConfigFile, stopping: asyncio.Event, group: asyncio.TaskGroup) -> None:
+    health, in_flight, drains, keys = Health(HEALTH_NAMES), InFlight(), Drains(), Keys([])
+    current = Current(Served({}))
+    readiness = Readiness(health, current)
+    composition = Composition(group, readiness.refresh)
+    generation = composition.build(settings)
+    set_keys(keys, settings.auth)
+    server = Server(settings.server, Guard(keys, AccessLog(), in_flight), in_flight, health, drains)
+    live = Live(generation, composition, current=current, keys=keys, readiness=readiness, server=server)
+    reloader = Reloader(file, live.adopt)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
+    tasks = []
+    try:
+        composition.start(generation)
+        current.swap(generation.served)
+        readiness.refresh()
+        chat = ChatServicer(current, settings.server.sse_keepalive_s, drains)
+        addresses = await server.start(chat, ModelServicer(current))
+        tasks.append(group.create_task(reloader.run()))
+        # What is built by now lives long: the collector need not look at it again.
+        gc.freeze()
+        _log.info("serving: %s", ", ".join(f"{name} at {address}" for name, address in addresses.items()))
+        await stopping.wait()
+        _log.info("draining")
+    finally:
+        await _end(tasks)
+        await server.drain()
+        readiness.close()
+        await composition.aclose()
 
 
-class _Readiness:
-    """Health follows the providers: serving while at least one model can be answered for."""
-
-    def __init__(self, settings: config.Config, health: Health) -> None:
-        self._health = health
-        self._is_ready = {
-            name: not isinstance(section, config.EmbeddedProvider) for name, section in settings.providers.items()
-        }
-        self._used = {model.targets[0].provider for model in settings.models.values()}
-        self._tell()
-
-    def set_ready(self, provider: str, is_ready: bool) -> None:  # noqa: FBT001 - a callback
-        self._is_ready[provider] = is_ready
-        self._tell()
-
-    def _tell(self) -> None:
-        self._health.set_serving(is_serving=any(self._is_ready[name] for name in self._used))
-
-
-def _router(settings: config.Config) -> Router:
-    return Router({name: _model(settings, name, model) for name, model in settings.models.items()})
-
-
-def _model(settings: config.Config, name: str, model: config.Model) -> Model:
-    target = model.targets[0]
-    vendor = vendor_of(settings.providers[target.provider])
-    known = find_capabilities(vendor, target.model).overridden_by(model.capabilities)
-    return Model(name, Target(target.provider, target.model, known), model.created, model.drop_params)
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import yaml
 
 from service.catalogue import Capabilities
 from service.config_checks import (
@@ -24,10 +23,12 @@ from service.config_checks import (
     is_loopback,
 )
 from service.errors import ConfigError
+from service.limits import LeavingPolicy, Limits, Seconds
+from service.model_checks import check_limits, check_targets
 from service.providers.openai.dialect import Dialect
 from service.providers.openai.dialects import DIALECTS, dialect_at
+from service.yaml_file import read_yaml
 
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
@@ -45,6 +46,12 @@ class Secret:
 
     def __repr__(self) -> str:
         return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -67,6 +74,9 @@ class Server(Section, frozen=True):
     """A second, plaintext port with the health service alone, for probes that speak no TLS."""
     drain_grace_s: Seconds = 30.0
     """How long running calls may go on after SIGTERM."""
+    drain_notice_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 1.5
+    """How long at least to stay after SIGTERM and refuse calls by name: until every gateway has looked at the health
+    (each second). What comes after the end is lost, since nobody can tell whether it was begun."""
     sse_keepalive_s: Seconds = 15.0
     """After how much silence a REST stream is sent a comment."""
     tls: Tls | None = None
@@ -77,6 +87,8 @@ class Key(Section, frozen=True):
 
     name: Name
     sha256: str
+    on_disconnect: LeavingPolicy | None = None
+    """What becomes of the provider's answer when a caller with this key goes away, over the model's."""
 
 
 class Auth(Section, frozen=True):
@@ -172,13 +184,17 @@ class Target(Section, frozen=True):
 
     provider: str
     model: Name
+    weight: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    """Its part of the calls under `policy: weighted`; 0 for one that only stands in for others; default: 1."""
+    capabilities: Capabilities = Capabilities()
+    """What is known of this target, over what the model's `capabilities` say."""
 
 
-class Model(Section, frozen=True):
-    """A model that callers can ask for."""
+class Model(Limits, frozen=True, kw_only=True):
+    """A model that callers can ask for, with its limits."""
 
-    targets: Annotated[list[Target], msgspec.Meta(min_length=1, max_length=1)]
-    """Where its requests go; one target, for now."""
+    targets: Annotated[list[Target], msgspec.Meta(min_length=1, max_length=16)]
+    """Where its requests go: by `policy` to one of them, and where that fails to the others."""
     created: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0
     """When the model was made, in seconds since 1970; shown in listings."""
     drop_params: bool = False
@@ -216,13 +232,20 @@ _EMBEDDED_DEFAULT: dict[str, Any] = {
 }
 
 
+def config_path(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The file that `PARLEY_CONFIG` names, if any."""
+    path = environ.get("PARLEY_CONFIG")
+    return Path(path) if path else None
+
+
 def load_config(environ: Mapping[str, str] = os.environ) -> Config:
     """Read the file that `PARLEY_CONFIG` names, or the embedded default, and the overrides.
 
     Raises:
         ConfigError: Something is missing or wrong; the message names its path.
     """
-    raw = _read_file(environ["PARLEY_CONFIG"]) if environ.get("PARLEY_CONFIG") else _EMBEDDED_DEFAULT
+    path = config_path(environ)
+    raw = _EMBEDDED_DEFAULT if path is None else read_yaml(path, "PARLEY_CONFIG")
     if isinstance(raw, dict):  # a section may be empty
         raw = {name: section for name, section in raw.items() if section is not None}
     file: _File = _convert(raw, _File, "")
@@ -241,29 +264,13 @@ def load_config(environ: Mapping[str, str] = os.environ) -> Config:
     return config
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that occurs twice in one mapping, of which YAML would drop the first in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's signature
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} occurs twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _read_file(path: str) -> object:
-    try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"PARLEY_CONFIG: {path} can't be read: {error}") from error
-    try:
-        return yaml.load(text, _Loader) or {}  # noqa: S506 - a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        place = f"line {error.problem_mark.line + 1}" if error.problem_mark else "unknown line"
-        raise ConfigError(f"{path}: no valid YAML at {place}: {error.problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # control characters, impossible dates, depth
-        raise ConfigError(f"{path}: no valid YAML: {type(error).__name__}") from None
+_EXPECTED: dict[str, str] = {
+    "kind": ", expected `openai`, `anthropic`, `gemini`, `cohere` or `embedded`",
+    "policy": ", expected `order`, `weighted`, `least_latency` or `least_busy`",
+    "on_disconnect": ", expected `cancel` or `drain`",
+    "auth": ", expected `api_key` or `bearer`",
+}
+"""By the last key of its path, what msgspec leaves out of its message on a word that it does not know."""
 
 
 def _convert(value: object, wanted: Any, path: str) -> Any:
@@ -272,8 +279,9 @@ def _convert(value: object, wanted: Any, path: str) -> Any:
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$")
         where = (path + place.rstrip("`")).lstrip(".") or "the file"
-        if where.endswith(".kind") and problem.startswith("Invalid value"):
-            problem += ", expected `openai`, `anthropic`, `gemini`, `cohere` or `embedded`"
+        if problem.startswith(("Invalid value", "Invalid enum value")):
+            last = place.rpartition(".")[2].rstrip("`")
+            problem += _EXPECTED.get("on_disconnect" if "on_disconnect" in place else last, "")
         raise ConfigError(f"{where}: {problem}") from None
 
 
@@ -306,10 +314,13 @@ def read_key_file(file: Path, place: str = "api_key_file") -> Secret:
         ConfigError: It can't be read, or holds no key; the message begins with `place`.
     """
     try:
-        key = file.read_text("utf-8").strip()
+        content = file.read_bytes()
     except (OSError, ValueError) as error:
         raise ConfigError(f"{place}: {file} can't be read") from error
-    return _checked_key(place, key)
+    key = content.decode("utf-8", "replace")  # not "strict": the exception would show the bytes of the key
+    if "\ufffd" in key:
+        raise ConfigError(f"{place}: {file} can't be read")
+    return _checked_key(place, key.strip())
 
 
 def _checked_key(place: str, key: str) -> Secret:
@@ -325,13 +336,8 @@ def _check(config: Config) -> None:
     for name, model in config.models.items():
         if not name or not name.isprintable():
             raise ConfigError(f"models.{name!r}: expected an id of printable characters")
-        for index, target in enumerate(model.targets):
-            if target.provider not in config.providers:
-                known = ", ".join(sorted(config.providers)) or "none"
-                raise ConfigError(
-                    f"models.{name}.targets[{index}].provider: there is no provider {target.provider!r} "
-                    f"(configured: {known})"
-                )
+        check_targets(f"models.{name}", model.targets, model.policy, config.providers)
+        check_limits(f"models.{name}", model, len(model.targets))
     for name, provider in config.providers.items():
         _check_provider(provider, f"providers.{name}")
     _check_auth(config.auth)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from service.errors import ConfigError
 
@@ -32,7 +33,7 @@ class KeyFile:
         self._path = path
         self._key = key
         self._read = read
-        self._seen = _state_of(path)
+        self._seen = file_state(path)
         self._looked_at = time.monotonic()
 
     def current(self) -> str:
@@ -41,7 +42,7 @@ class KeyFile:
         if now - self._looked_at < _LOOK_AFTER_S:
             return self._key
         self._looked_at = now
-        state = _state_of(self._path)
+        state = file_state(self._path)
         if state == self._seen:
             return self._key
         self._seen = state
@@ -54,7 +55,10 @@ class KeyFile:
         return self._key
 
 
-def _state_of(path: Path) -> tuple[int, int, int] | None:
+FileState: TypeAlias = tuple[int, int, int] | None
+
+
+def file_state(path: Path) -> FileState:
     """What changes with the file's content; None where there is no file."""
     try:
         found = os.stat(path)  # noqa: PTH116 - follows links, as mounted secrets are

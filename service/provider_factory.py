@@ -39,7 +39,7 @@ def embedded_provider(
     name: str, section: config.EmbeddedProvider, model: EmbeddedModel, stack: AsyncExitStack
 ) -> Provider:
     """The provider that asks `model`; `stack` closes its connections."""
-    transport = AiohttpTransport(Timeouts(read_s=section.read_timeout_s))
+    transport = AiohttpTransport(timeouts_of(section))
     stack.push_async_callback(transport.aclose)
 
     def endpoint() -> tuple[str, Mapping[str, str]]:
@@ -51,8 +51,7 @@ def embedded_provider(
 
 def http_provider(name: str, section: config.HttpProviderConfig, stack: AsyncExitStack) -> Provider:
     """A provider that is asked over HTTP; `stack` closes its connections."""
-    timeouts = Timeouts(connect_s=section.connect_timeout_s, read_s=section.read_timeout_s)
-    transport = AiohttpTransport(timeouts, ca_file=Path(section.ca_file) if section.ca_file else None)
+    transport = AiohttpTransport(timeouts_of(section), ca_file=Path(section.ca_file) if section.ca_file else None)
     stack.push_async_callback(transport.aclose)
     base_url = (section.address if isinstance(section, config.OpenAIProvider) else section.base_url).rstrip("/")
     headers = {header.lower(): value for header, value in section.headers.items()}
@@ -61,6 +60,13 @@ def http_provider(name: str, section: config.HttpProviderConfig, stack: AsyncExi
         if section.betas:
             headers["anthropic-beta"] = ",".join(section.betas)
     return HttpChatProvider(name, _endpoint(section, base_url, headers), transport, _api(section, base_url))
+
+
+def timeouts_of(section: config.ProviderConfig) -> Timeouts:
+    """The provider's own timeouts, which hold where a model has none."""
+    if isinstance(section, config.EmbeddedProvider):
+        return Timeouts(read_s=section.read_timeout_s)
+    return Timeouts(connect_s=section.connect_timeout_s, read_s=section.read_timeout_s)
 
 
 def vendor_of(section: config.ProviderConfig) -> str:

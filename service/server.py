@@ -19,6 +19,7 @@ from service.health import Health
 from service.rpc.chat import ChatServicer
 from service.rpc.guard import Guard
 from service.rpc.in_flight import InFlight
+from service.rpc.leaving import Drains
 from service.rpc.models import ModelServicer
 
 _log = logging.getLogger(__name__)
@@ -54,12 +55,23 @@ _OPTIONS: Final[list[tuple[str, int]]] = [
 class Server:
     """The service on its ports. Start it, then drain it."""
 
-    def __init__(self, settings: config.Server, guard: Guard, in_flight: InFlight, health: Health) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: config.Server,
+        guard: Guard,
+        in_flight: InFlight,
+        health: Health,
+        drains: Drains,
+    ) -> None:
+        self.settings = settings
+        self.drain_grace_s = settings.drain_grace_s
+        """How long running calls may go on; may be changed until then."""
         self._in_flight = in_flight
+        self._drains = drains
         self._health = health
         self._server = grpc.aio.server(interceptors=[guard], options=_OPTIONS)
         self._health_server: grpc.aio.Server | None = None
+        self._is_started = False
 
     async def start(self, chat: ChatServicer, models: ModelServicer) -> dict[str, str]:
         """Listen; returns the addresses by name, with the ports that were taken for port 0.
@@ -72,7 +84,7 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        settings = self._settings
+        settings = self.settings
         addresses = {"grpc": _bind(self._server, "server.grpc_address", settings.grpc_address, settings.tls)}
         if health_address := _health_address(settings):
             self._health_server = grpc.aio.server(options=_OPTIONS)
@@ -80,24 +92,33 @@ class Server:
             addresses["health"] = _bind(self._health_server, "server.health_address", health_address, None)
             await self._health_server.start()
         await self._server.start()
+        self._is_started = True
         return addresses
 
     async def drain(self) -> None:
         """Refuse new calls, let the running ones finish within the grace period, and stop.
 
-        Calls that are still running then are told SHUTTING_DOWN, and get a few seconds to read it.
+        It takes `drain_notice_s` at least: whoever sends calls here has to see first that the health has changed.
+
+        So may answers that are read on for callers who left; at the period's end they are closed. Calls that
+        are still running then are told SHUTTING_DOWN, and get a few seconds to read it.
         What is still there after that (callers that read nothing, open reflection streams) is cut.
         """
         self._health.shut_down()
-        end = time.monotonic() + self._settings.drain_grace_s
+        noticed = time.monotonic() + (self.settings.drain_notice_s if self._is_started else 0)
+        end = time.monotonic() + self.drain_grace_s
         self._in_flight.close()
         try:
             if not await self._became_idle(end):
-                _log.warning("%d calls outlasted the grace period and are interrupted", len(self._in_flight))
+                calls = len(self._in_flight) + len(self._drains)
+                _log.warning("%d calls outlasted the grace period and are interrupted", calls)
                 self._in_flight.interrupt_all()
+                await self._drains.end()
                 end = time.monotonic() + _LAST_CALLS_S
                 await self._became_idle(end)
         finally:
+            await self._drains.end()  # also of callers who left only now
+            await asyncio.sleep(noticed - time.monotonic())
             # Now, and not before: gRPC says goodbye behind the last answer and waits until it is read.
             # Closed earlier, a connection takes with it what the caller has not read yet.
             await self._server.stop(max(end - time.monotonic(), _LAST_CALLS_S))
@@ -105,10 +126,11 @@ class Server:
                 await self._health_server.stop(None)
 
     async def _became_idle(self, end: float) -> bool:
-        """Whether no call is running any more, at the latest at `end`."""
+        """Whether no call is running any more, nor read on, at the latest at `end`."""
         try:
             async with asyncio.timeout(end - time.monotonic()):
                 await self._in_flight.wait_idle()
+                await self._drains.wait_idle()  # last, since calls become such, and never the other way about
         except TimeoutError:
             return False
         return True

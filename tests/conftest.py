@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 
+from tests.support import secret_watch
 from tests.support.stack import Stack, running
 from tests.support.upstream import FakeUpstream
 
-KEY = "test-key-of-team-a"
+KEY = "planted-secret-of-team-a"
 SEED_MODELS = ("claude-3-7-sonnet", "claude-4-5-sonnet", "claude-sonnet-4-5")
 """The model ids of the API references, as aliases of the embedded model."""
+
+SCRIPTED_MODELS = ("echo", "org/echo", "impatient", "dead", "plain", "lenient", "two", "fallback", "retried")
+"""The other models of `stack`."""
 
 PLAIN = {
     "context_window": 8192,
@@ -29,6 +33,16 @@ PLAIN = {
 """What is known of a model that can do very little."""
 
 
+ONCE: dict[str, Any] = {"retries": {"max_attempts": 1}, "breaker": None}
+"""Limits of models whose failures are scripted: a test gets what its script says, asked for once, and opens no
+circuit for the tests after it."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have every test watched; by `pytest_plugins` it can't be named, which `tests.support.stack` imports."""
+    config.pluginmanager.register(secret_watch, "secret-watch")
+
+
 def stack_config(upstream: FakeUpstream, **server: Any) -> dict[str, Any]:
     """A configuration with a scripted provider and one that can't be reached, behind a key."""
     return {
@@ -40,18 +54,31 @@ def stack_config(upstream: FakeUpstream, **server: Any) -> dict[str, Any]:
             "dead": {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "connect_timeout_s": 1},
         },
         "models": {
-            "echo": {"targets": [{"provider": "scripted", "model": "echo-1"}], "created": 1700000000},
-            "org/echo": {"targets": [{"provider": "scripted", "model": "echo-2"}]},
-            "impatient": {"targets": [{"provider": "impatient", "model": "echo-3"}]},
-            "dead": {"targets": [{"provider": "dead", "model": "dead-1"}]},
-            "plain": {"targets": [{"provider": "scripted", "model": "plain-1"}], "capabilities": PLAIN},
+            "echo": {"targets": [_target("scripted", "echo-1")], "created": 1700000000, **ONCE},
+            "org/echo": {"targets": [_target("scripted", "echo-2")], **ONCE},
+            "impatient": {"targets": [_target("impatient", "echo-3")], **ONCE},
+            "dead": {"targets": [_target("dead", "dead-1")], **ONCE},
+            "plain": {"targets": [_target("scripted", "plain-1")], "capabilities": PLAIN, **ONCE},
             "lenient": {
-                "targets": [{"provider": "scripted", "model": "plain-1"}],
+                "targets": [_target("scripted", "plain-1")],
                 "capabilities": PLAIN,
                 "drop_params": True,
+                **ONCE,
+            },
+            # A script sees both targets of it, by the model that each is asked for.
+            "two": {"targets": [_target("scripted", "first"), _target("scripted", "second")], **ONCE},
+            "fallback": {"targets": [_target("dead", "dead-1"), _target("scripted", "echo-1")], **ONCE},
+            "retried": {
+                "targets": [_target("scripted", "echo-1")],
+                "retries": {"backoff_s": 0.05, "budget": 1},
+                "breaker": None,
             },
         },
     }
+
+
+def _target(provider: str, model: str) -> dict[str, Any]:
+    return {"provider": provider, "model": model}
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +96,7 @@ def stack(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> I
     config = stack_config(upstream)
     config["providers"]["local"] = {"kind": "embedded", "threads": 1, "context_tokens": 1024}
     for name in ("smollm2", *SEED_MODELS):
-        config["models"][name] = {"targets": [{"provider": "local", "model": "smollm2-135m-instruct"}]}
+        config["models"][name] = {"targets": [_target("local", "smollm2-135m-instruct")], **ONCE}
     with running(config, tmp_path_factory.mktemp("stack")) as started:
         yield started
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.errors import Reason, RequestError
-from service.rpc.auth import Keys
+from service.rpc.auth import CallerKey, Keys
 
 SECRET = "sk-team-a-1"
 OTHER = "sk-team-b-2"
@@ -46,7 +46,10 @@ KEYS = Keys([("team-a", digest(SECRET)), ("team-b", digest(OTHER).upper()), ("gr
     ],
 )
 def test_a_known_key_is_told_by_its_name(metadata: list[tuple[str, str | bytes]], name: str) -> None:
-    assert KEYS.authenticate(metadata) == name
+    key = KEYS.authenticate(metadata)
+
+    assert key is not None
+    assert key.name == name
 
 
 @pytest.mark.parametrize(
@@ -98,8 +101,24 @@ def test_every_key_is_compared_whichever_is_given(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(hmac, "compare_digest", compare)
     keys = Keys([("a", digest("1")), ("b", digest("2")), ("c", digest("3"))])
 
-    assert keys.authenticate([("x-api-key", "1")]) == "a"
+    assert keys.authenticate([("x-api-key", "1")]) == CallerKey("a")
     assert compared == [digest("1"), digest("2"), digest("3")]
+
+
+def test_a_key_tells_what_it_says_of_callers_who_leave() -> None:
+    keys = Keys([("a", digest("1")), ("b", digest("2"))], {"b": "drain"})
+
+    assert keys.authenticate([("x-api-key", "1")]) == CallerKey("a", None)
+    assert keys.authenticate([("x-api-key", "2")]) == CallerKey("b", "drain")
+
+
+def test_keys_can_be_replaced() -> None:
+    keys = Keys([("a", digest("1"))], {"a": "drain"})
+    keys.replace([("a", digest("2"))])
+
+    assert keys.authenticate([("x-api-key", "2")]) == CallerKey("a", None)
+    with pytest.raises(RequestError):
+        keys.authenticate([("x-api-key", "1")])
 
 
 def test_no_key_is_kept_and_none_is_shown() -> None:

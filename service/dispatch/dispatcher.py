@@ -95,7 +95,7 @@ class Dispatcher:
         failures = Failures()
         while candidates:
             state = candidates.popleft()
-            if call.journal.attempts and not _has_time(call, state, 0, stream=stream):
+            if call.journal.attempts and not _is_worth_it(call, state, 0, stream=stream):
                 break
             opened = await self._asked(call, state, candidates, failures, stream=stream)
             if opened is not None:
@@ -121,7 +121,7 @@ class Dispatcher:
                 if isinstance(error, RateLimited) and any(other.is_available for other in others):
                     return None  # who asks to come later is not waited for where another can answer now
                 wait_s = backoff_s(retries, number, getattr(error, "retry_after_s", None), self._random)
-            if wait_s is None or not _has_time(call, state, wait_s, stream=stream):
+            if wait_s is None or not _is_worth_it(call, state, wait_s, stream=stream):
                 return None
             if not state.is_available or not self._retry_budget.withdraw():
                 return None
@@ -143,7 +143,7 @@ class Dispatcher:
 
         def second() -> Coroutine[Any, Any, Opened] | None:
             other = next((each for each in others if each.is_available), None)
-            if other is None or not _has_time(call, other, 0, stream=stream):
+            if other is None or not _is_worth_it(call, other, 0, stream=stream):
                 return None
             if self._hedge_budget is None or not self._hedge_budget.withdraw():
                 return None
@@ -167,8 +167,8 @@ class Dispatcher:
         return hedge.after_s if hedge.after_s is not None else state.latency(stream=stream).p95
 
 
-def _has_time(call: DispatchCall, state: TargetState, wait_s: float, *, stream: bool) -> bool:
-    """Whether an attempt after `wait_s` can be expected to answer in what is left of the call's time."""
+def _is_worth_it(call: DispatchCall, state: TargetState, wait_s: float, *, stream: bool) -> bool:
+    """Whether somebody waits for an attempt after `wait_s`, and it can be expected to answer in what is left of their time."""
     if call.journal.is_abandoned:
         return False
     by = call.deadline.first_token_by

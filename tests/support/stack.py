@@ -27,6 +27,7 @@ import yaml
 
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from service._gen.parley.v1.model_service_pb2_grpc import ModelServiceStub
+from tests.support.secret_watch import look
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0
@@ -47,7 +48,9 @@ class Part:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        self.lines.extend(iter(self.process.stdout.readline, ""))
+        for line in iter(self.process.stdout.readline, ""):
+            look("a log line of a part", line)
+            self.lines.append(line)
 
     def json_lines(self, event: str) -> list[dict[str, Any]]:
         """The JSON lines with that `event`."""
@@ -129,13 +132,16 @@ def running(
     gateway: bool = True,
     environ: dict[str, str] | None = None,
     ca_file: Path | None = None,
+    watched: bool = False,
 ) -> Iterator[Stack]:
     """Run the service, and Envoy if asked, with `config`, until the block is left.
 
-    With `ca_file`, the gateway is expected to speak TLS with a certificate of that CA.
+    It ends without notice, unless `config` says otherwise: nobody calls any more by then.
+    With `ca_file`, the gateway is expected to speak TLS with a certificate of that CA. A `watched`
+    service tells what it holds (`tests/support/watching.py`).
     """
     file = folder / "parley.yaml"
-    file.write_text(yaml.safe_dump(config))
+    file.write_text(yaml.safe_dump({**config, "server": {"drain_notice_s": 0, **config.get("server", {})}}))
     env = {
         **os.environ,
         "PARLEY_CONFIG": str(file),
@@ -143,7 +149,7 @@ def running(
         "PYTHONUNBUFFERED": "1",
         **(environ or {}),
     }
-    service = start_part("service", [], env)
+    service = start_part("tests.support.watched_service" if watched else "service", [], env)
     parts = [service]
     try:
         addresses = _service_addresses(service)

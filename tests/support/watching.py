@@ -1,0 +1,52 @@
+"""What a running part holds: memory, descriptors, and for the service the tasks of its event loop."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import psutil
+
+from tests.support.stack import Part, wait_for
+
+
+@dataclass
+class Holds:
+    """What a process holds at one moment."""
+
+    rss_mib: float
+    descriptors: int
+    tasks: dict[str, int] = field(default_factory=dict)
+
+
+def holds(part: Part, *, with_tasks: bool = False) -> Holds:
+    """What `part` and its children hold now; tasks are known of a watched service alone."""
+    process = psutil.Process(part.process.pid)
+    family = [process, *process.children(recursive=True)]
+    tasks = _tasks(part) if with_tasks else {}
+    rss_mib = sum(each.memory_info().rss for each in family) / 2**20
+    return Holds(rss_mib, sum(each.num_fds() for each in family), tasks)
+
+
+def settled(
+    part: Part, is_settled: Callable[[Holds], bool], *, with_tasks: bool = False, within_s: float = 20
+) -> Holds:
+    """What `part` holds as soon as `is_settled` says so, or at the end of `within_s`: for the caller to judge."""
+    last: list[Holds] = []
+
+    def look() -> bool:
+        last[:] = [holds(part, with_tasks=with_tasks)]
+        return is_settled(last[0])
+
+    with contextlib.suppress(AssertionError):  # told by what is returned
+        wait_for(look, within_s)
+    return last[0]
+
+
+def _tasks(part: Part) -> dict[str, int]:
+    before = len(part.json_lines("holds"))
+    part.process.send_signal(signal.SIGUSR1)
+    line = wait_for(lambda: part.json_lines("holds")[before:], 20)[-1]
+    return {str(name): int(count) for name, count in line["tasks"].items()}

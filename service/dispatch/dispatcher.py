@@ -73,11 +73,12 @@ class Dispatcher:
         """
         opened = await self._opened(call, stream=True)
         timeouts = opened.state.timeouts
+        assert opened.closing is not None  # noqa: S101 - open_stream sets both
+        assert opened.chunks is not None  # noqa: S101
         async with opened.closing:
             for chunk in opened.held:
                 yield chunk
             opened.held.clear()
-            assert opened.chunks is not None  # noqa: S101 - open_stream sets it
             left_s = opened.attempt.started + timeouts.total_s - time.monotonic()
             with Watch(timeouts.idle_s, left_s, timeouts.total_s) as watch:
                 watch.begin()

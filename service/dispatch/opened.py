@@ -41,8 +41,8 @@ class Opened:
     state: TargetState
     attempt: Attempt
     dropped: list[str]
-    closing: AsyncExitStack = field(default_factory=AsyncExitStack, repr=False)
-    """Ends the attempt: closes the provider's connection, gives back the slot, tells the breaker."""
+    closing: AsyncExitStack | None = field(default=None, repr=False)
+    """Of a stream, ends the attempt: closes the provider's connection, gives back the slot, tells the breaker."""
     completion: ChatCompletion | None = field(default=None, repr=False)
     held: list[ChatCompletionChunk] = field(default_factory=list, repr=False)
     """Up to and with the first token."""
@@ -51,7 +51,8 @@ class Opened:
 
     async def give_back(self) -> None:
         """End the attempt as one that nobody wants any more."""
-        await self.closing.aclose()
+        if self.closing is not None:
+            await self.closing.aclose()
 
 
 async def open_whole(state: TargetState, call: DispatchCall, attempt: Attempt) -> Opened:
@@ -62,12 +63,15 @@ async def open_whole(state: TargetState, call: DispatchCall, attempt: Attempt) -
             MAX_TTFT_EXCEEDED.
     """
     opened = Opened(state, attempt, [])
-    async with AsyncExitStack() as stack:
-        ending = await _enter(state, call, attempt, stack, stream=False)
-        request = _provider_call(state, call, opened, stream=False)
-        limit = _Limit(state.timeouts.total_s, call.deadline, "No answer from the provider")
-        opened.completion = await limit.applied_to(state.provider.complete(request))
-        ending.begun()
+    await _take_slot(state, call)
+    try:
+        with _Ending(state, call, attempt, stream=False) as ending:
+            request = _provider_call(state, call, opened, stream=False)
+            limit = _Limit(state.timeouts.total_s, call.deadline, "No answer from the provider")
+            opened.completion = await limit.applied_to(state.provider.complete(request))
+            ending.begun()
+    finally:
+        state.slots.release()
     return opened
 
 
@@ -80,7 +84,9 @@ async def open_stream(state: TargetState, call: DispatchCall, attempt: Attempt) 
     """
     opened = Opened(state, attempt, [])
     async with AsyncExitStack() as stack:
-        ending = await _enter(state, call, attempt, stack, stream=True)
+        await _take_slot(state, call)
+        stack.callback(state.slots.release)
+        ending = stack.enter_context(_Ending(state, call, attempt, stream=True))
         opened.chunks = chunks = state.provider.stream(_provider_call(state, call, opened, stream=True))
         stack.push_async_callback(chunks.aclose)
         timeouts = state.timeouts
@@ -92,17 +98,26 @@ async def open_stream(state: TargetState, call: DispatchCall, attempt: Attempt) 
 
 
 class _Ending:
-    """Ends an attempt once, with what became of it."""
+    """Begins an attempt, and ends it with what became of it.
 
-    def __init__(self, state: TargetState, attempt: Attempt, *, stream: bool) -> None:
-        self._state = state
-        self._attempt = attempt
-        self._latency = state.latency(stream=stream)
+    Raises:
+        CircuitOpen: It has opened while the slot was waited for.
+    """
+
+    __slots__ = ("_attempt", "_has_begun", "_latency", "_state", "_ticket")
+
+    def __init__(self, state: TargetState, call: DispatchCall, attempt: Attempt, *, stream: bool) -> None:
         ticket = state.breaker.admit()
         if ticket is None:
             raise CircuitOpen(state.breaker.retry_in_s)
         self._ticket = ticket
+        self._state = state
+        self._attempt = attempt
+        self._latency = state.latency(stream=stream)
         self._has_begun = False
+        attempt.started = time.monotonic()
+        call.journal.attempts.append(attempt)
+        call.journal.target = state.target
 
     def begun(self) -> None:
         """The first token is there."""
@@ -166,19 +181,11 @@ class _Limit:
             raise Timeout(f"{self._what} within {self._seconds:g} s.") from None
 
 
-async def _enter(
-    state: TargetState, call: DispatchCall, attempt: Attempt, stack: AsyncExitStack, *, stream: bool
-) -> _Ending:
-    """Wait for a slot, and pass the breaker; from there on it is an attempt."""
+async def _take_slot(state: TargetState, call: DispatchCall) -> None:
+    """Wait for a slot, which has to be released, unless the circuit is open anyway."""
     if not state.breaker.is_available:
         raise CircuitOpen(state.breaker.retry_in_s)
     await state.slots.acquire(call.deadline.first_token_by)
-    stack.callback(state.slots.release)
-    ending = stack.enter_context(_Ending(state, attempt, stream=stream))
-    attempt.started = time.monotonic()
-    call.journal.attempts.append(attempt)
-    call.journal.target = state.target
-    return ending
 
 
 def _provider_call(state: TargetState, call: DispatchCall, opened: Opened, *, stream: bool) -> ProviderCall:

@@ -17,7 +17,7 @@ from gateway.hint import hint
 COMMANDS = {
     "render": "print Envoy's bootstrap as YAML",
     "check": "have Envoy validate it",
-    "run": "become Envoy",
+    "run": "run Envoy; at SIGTERM, let open calls finish",
     "hint": "wait until the gateway is ready, then print a curl line that works",
 }
 
@@ -54,20 +54,23 @@ def _check(config: Config) -> int:
 
 
 def _run(config: Config) -> None:
-    """Replace this process by Envoy: signals, exit code and parent are then Envoy's own."""
-    command = [_envoy(), "--config-path", _config_path(config), "--use-dynamic-base-id"]
-    command += ["--log-level", "warning", "--drain-time-s", "10"]
-    command += ["--file-flush-interval-msec", "1000"]  # of the access log; Envoy's 10 s hide too much
-    if config.admin_address_path is not None:
-        command += ["--admin-address-path", config.admin_address_path]
+    """Replace this process by Envoy's supervisor, which needs much less memory."""
+    if config.admin_address_path is not None and Path(config.admin_address_path).is_file():
+        Path(config.admin_address_path).unlink()  # of an earlier run, whose port may be another's by now
+    address_path = config.admin_address_path or _inherited_file("")
+    envoy = [_envoy(), "--config-path", _inherited_file(render_json(config)), "--use-dynamic-base-id"]
+    envoy += ["--log-level", "warning", "--drain-time-s", "10", "--admin-address-path", address_path]
+    envoy += ["--file-flush-interval-msec", "1000"]  # of the access log; Envoy's 10 s hide too much
+    command = [sys.executable, "-m", "gateway.supervisor", "--admin-address-path", address_path]
+    command += ["--drain-grace-s", str(config.gateway.drain_grace_s), "--", *envoy]
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606  # no shell is wanted
 
 
-def _config_path(config: Config) -> str:
-    """A path to the rendered configuration that only this process has and that ends with it."""
+def _inherited_file(content: str) -> str:
+    """A path to a file that only this process and its children have, and that ends with them."""
     file = tempfile.TemporaryFile("w", encoding="utf-8")  # noqa: SIM115  # stays open across exec
-    file.write(render_json(config))
+    file.write(content)
     file.flush()
     descriptor = os.dup(file.fileno())
     os.set_inheritable(descriptor, True)  # noqa: FBT003  # its only form

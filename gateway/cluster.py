@@ -1,4 +1,4 @@
-"""The one upstream: the gRPC service, its health checks and its TLS."""
+"""The one upstream: the replicas of the gRPC service, their health checks and their TLS."""
 
 from __future__ import annotations
 
@@ -52,25 +52,29 @@ WINDOW_BYTES = 64 * 1024
 # The service must allow pings this often (grpc.http2.min_ping_interval_without_data_ms and
 # grpc.keepalive_permit_without_calls), or grpc core answers the third with GOAWAY.
 KEEPALIVE = KeepaliveSettings(interval=timedelta(seconds=30), timeout=timedelta(seconds=10))
-# Envoy's 1024 would be the limit of open streams; the service has its own.
+# Envoy's 1024 would be the limit of open streams; the service has its own. Nor are the retries under way limited (by
+# Envoy to 3): each is of a call that no replica has taken, and when one of two dies, half of all calls need one.
 MAX_REQUESTS = 100_000
 
 
 def build_cluster(config: Config) -> Cluster:
     """The upstream cluster."""
-    upstream, tls = config.upstream, config.gateway.upstream_tls
-    is_static = upstream.is_ip or upstream.unix_path is not None
+    upstreams, tls = config.upstreams, config.gateway.upstream_tls
+    has_names = any(upstream.is_name for upstream in upstreams)
     thresholds = CircuitBreakersThresholds(
-        max_connections=MAX_REQUESTS, max_pending_requests=MAX_REQUESTS, max_requests=MAX_REQUESTS
+        max_connections=MAX_REQUESTS,
+        max_pending_requests=MAX_REQUESTS,
+        max_requests=MAX_REQUESTS,
+        max_retries=MAX_REQUESTS,
     )
-    endpoint = LbEndpoint(endpoint=EnvoyEndpoint(address=envoy_address(upstream)))
+    endpoints = [LbEndpoint(endpoint=EnvoyEndpoint(address=envoy_address(upstream))) for upstream in upstreams]
     return Cluster(
         name=CLUSTER,
-        type=ClusterDiscoveryType.STATIC if is_static else ClusterDiscoveryType.STRICT_DNS,
+        type=ClusterDiscoveryType.STRICT_DNS if has_names else ClusterDiscoveryType.STATIC,
         connect_timeout=timedelta(seconds=2),
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
         load_assignment=ClusterLoadAssignment(
-            cluster_name=CLUSTER, endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])]
+            cluster_name=CLUSTER, endpoints=[LocalityLbEndpoints(lb_endpoints=endpoints)]
         ),
         # 0: with no healthy endpoint calls fail at once, rather than being tried on sick ones.
         # No merge window: by default health changes reach the workers up to a second after /readyz.
@@ -84,7 +88,7 @@ def build_cluster(config: Config) -> Cluster:
         },
         circuit_breakers=CircuitBreakers(thresholds=[thresholds]),
         upstream_connection_options=UpstreamConnectionOptions(tcp_keepalive=TcpKeepalive()),
-        transport_socket=None if tls is None else _tls_socket(tls, upstream),
+        transport_socket=None if tls is None else _tls_socket(tls, upstreams[0]),
     )
 
 

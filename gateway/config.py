@@ -37,7 +37,7 @@ class ListenerTls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UpstreamTls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """TLS towards the service. `server_name` defaults to the host of the upstream address."""
+    """TLS towards the service. `server_name` defaults to the one host of all upstream addresses."""
 
     ca_file: str
     cert_file: str | None = None
@@ -49,12 +49,16 @@ class GatewaySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The section `gateway`."""
 
     http_address: str = "127.0.0.1:8080"
+    upstream_addresses: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | None = None
+    """Where the replicas of the service listen; without it, there is the one of `server.grpc_address`."""
     cors_origins: tuple[str, ...] = ()
     # Images in base64 need much; the service takes gRPC messages that hold no more.
     max_body_mib: Annotated[int, msgspec.Meta(ge=1, le=32)] = 32
     tls: ListenerTls | None = None
     upstream_tls: UpstreamTls | None = None
     stream_idle_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 900
+    # Longer than the service's own 30 s, whose last words need a way out.
+    drain_grace_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 35
 
 
 class ServerSection(msgspec.Struct, frozen=True):
@@ -103,6 +107,11 @@ class Endpoint:
         return True
 
     @property
+    def is_name(self) -> bool:
+        """Whether the host has to be looked up."""
+        return self.unix_path is None and not self.is_ip
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
         return self.is_ip and ipaddress.ip_address(self.host).is_loopback
@@ -115,7 +124,8 @@ class Config:
     gateway: GatewaySection
     listener: Endpoint
     admin: Endpoint
-    upstream: Endpoint
+    upstreams: tuple[Endpoint, ...]
+    """One or more, all different."""
     has_keys: bool
     first_model: str = DEFAULT_MODEL
     """A model to show to new users."""
@@ -135,14 +145,12 @@ def load_config(environ: Mapping[str, str] | None = None) -> Config:
 
     listener = _bindable(*_setting(env, "PARLEY_HTTP_ADDRESS", "gateway.http_address", gateway.http_address))
     admin = _bindable(*_setting(env, "PARLEY_ENVOY_ADMIN_ADDRESS", "the admin address", DEFAULT_ADMIN_ADDRESS))
-    grpc = _setting(env, "PARLEY_GRPC_ADDRESS", "server.grpc_address", server.grpc_address)
-    upstream = _reachable(*_setting(env, "PARLEY_UPSTREAM_ADDRESS", *grpc))
 
     config = Config(
         gateway=gateway,
         listener=listener,
         admin=admin,
-        upstream=upstream,
+        upstreams=_upstreams(env, gateway, server),
         has_keys=bool(auth.keys),
         first_model=next(iter(document.models or ()), DEFAULT_MODEL),
         admin_address_path=env.get("PARLEY_ENVOY_ADMIN_ADDRESS_PATH") or None,
@@ -228,6 +236,29 @@ def _reachable(place: str, text: str) -> Endpoint:
     return Endpoint(WILDCARDS.get(endpoint.host, endpoint.host), endpoint.port)
 
 
+def _upstreams(env: Mapping[str, str], gateway: GatewaySection, server: ServerSection) -> tuple[Endpoint, ...]:
+    """Every replica of the service."""
+    if env.get("PARLEY_UPSTREAM_ADDRESS"):
+        texts = [text.strip() for text in env["PARLEY_UPSTREAM_ADDRESS"].split(",")]
+        places = ["PARLEY_UPSTREAM_ADDRESS"] * len(texts)
+    elif gateway.upstream_addresses is not None:
+        texts = list(gateway.upstream_addresses)
+        places = [f"gateway.upstream_addresses[{number}]" for number in range(len(texts))]
+    else:
+        place, text = _setting(env, "PARLEY_GRPC_ADDRESS", "server.grpc_address", server.grpc_address)
+        places, texts = [place], [text]
+    endpoints: list[Endpoint] = []
+    for place, text in zip(places, texts, strict=True):
+        endpoint = _reachable(place, text)
+        if endpoint in endpoints:
+            raise ConfigError(f"{place}: expected different addresses, got {endpoint} twice")
+        endpoints.append(endpoint)
+    if any(endpoint.unix_path for endpoint in endpoints) and any(endpoint.is_name for endpoint in endpoints):
+        # Envoy resolves names for whole clusters, and those can't hold sockets.
+        raise ConfigError(f"{places[0]}: expected either Unix sockets or names of hosts, got both")
+    return tuple(endpoints)
+
+
 def _check_exposure(config: Config, *, allow_open: bool) -> None:
     if not (config.has_keys or allow_open or config.listener.is_loopback):
         raise ConfigError(
@@ -242,6 +273,11 @@ def _check_tls(config: Config, *, service_has_tls: bool) -> None:
         raise ConfigError("gateway.upstream_tls: expected a mapping with ca_file, because server.tls is set")
     if upstream is not None and (upstream.cert_file is None) != (upstream.key_file is None):
         raise ConfigError("gateway.upstream_tls: expected cert_file and key_file together")
+    if upstream is not None and upstream.server_name is None and len({peer.host for peer in config.upstreams}) > 1:
+        raise ConfigError(
+            "gateway.upstream_tls.server_name: expected the name in the replicas' certificates, "
+            "because the upstream addresses have several hosts"
+        )
 
 
 def _check_origins(origins: tuple[str, ...]) -> None:

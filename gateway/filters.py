@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRemoveOnMatch as MutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
@@ -51,7 +52,7 @@ ANY_HEALTHY = Percent(value=1)
 def build_filters(config: Config) -> list[HttpFilter]:
     """The chain; an answer passes it backwards."""
     return [
-        _filter(names.HEADERS_FILTER, Any.pack(_hide_health_header())),
+        _filter(names.HEADERS_FILTER, Any.pack(_header_mutation())),
         _filter(names.CORS_FILTER, Any.pack(Cors())),
         _filter(names.HEALTHZ_FILTER, Any.pack(_health_filter("/healthz", {}))),
         _filter(names.READYZ_FILTER, Any.pack(_health_filter("/readyz", {CLUSTER: ANY_HEALTHY}))),
@@ -86,10 +87,13 @@ def _filter(name: str, typed_config: Any) -> HttpFilter:
     return HttpFilter(name=name, typed_config=typed_config)
 
 
-def _hide_health_header() -> HeaderMutation:
-    """The health filters tell the cluster's name in every answer of theirs."""
+def _header_mutation() -> HeaderMutation:
+    # The health filters tell the cluster's name in every answer of theirs.
     hide = Mutation(remove="x-envoy-upstream-healthchecked-cluster")
-    return HeaderMutation(mutations=Mutations(response_mutations=[hide]))
+    # gRPC has no trailers of requests, but fails calls because of what they hold.
+    every = MutationRemoveOnMatch(key_matcher=StringMatcher(safe_regex=RegexMatcher(regex=".*")))
+    drop = Mutation(remove_on_match=every)
+    return HeaderMutation(mutations=Mutations(response_mutations=[hide], request_trailers_mutations=[drop]))
 
 
 def _health_filter(path: str, min_healthy: dict[str, Percent]) -> HealthCheck:

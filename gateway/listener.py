@@ -33,14 +33,14 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CommonTlsContext,
     DownstreamTlsContext,
 )
-from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any, Struct
 
 from gateway.cluster import KEEPALIVE, WINDOW_BYTES, certificate, envoy_address
 from gateway.config import Config, ListenerTls
 from gateway.filters import build_filters
 from gateway.local_reply import build_local_reply
-from gateway.names import INTERNAL_PREFIXES
+from gateway.names import INTERNAL_PREFIXES, NO_METADATA_KEY
 from gateway.routes import build_routes
 
 # One line per request. The path of a stream is the gateway's internal one, with ":stream". No query (it may hold a key), no header but the request id.
@@ -83,7 +83,7 @@ def _connection_manager(config: Config) -> HttpConnectionManager:
         route_config=build_routes(config),
         http_filters=build_filters(config),
         local_reply_config=build_local_reply(config.gateway.max_body_mib),
-        early_header_mutation_extensions=[_strip_internal_headers()],
+        early_header_mutation_extensions=[_strip_headers()],
         use_remote_address=True,
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         preserve_external_request_id=True,
@@ -114,16 +114,16 @@ def _connection_manager(config: Config) -> HttpConnectionManager:
     )
 
 
-def _strip_internal_headers() -> TypedExtensionConfig:
+def _strip_headers() -> TypedExtensionConfig:
     """Before anything reads them; what the gateway itself sets comes later."""
-    mutations = [
-        HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=StringMatcher(prefix=prefix)))
-        for prefix in INTERNAL_PREFIXES
-    ]
+    matchers = [StringMatcher(prefix=prefix) for prefix in INTERNAL_PREFIXES]
     # Binary metadata, which no method reads: gRPC fails the whole call where it is no base64.
-    mutations.append(
-        HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=StringMatcher(suffix="-bin")))
-    )
+    matchers.append(StringMatcher(suffix="-bin"))
+    # Fine in HTTP, but gRPC fails the whole call.
+    matchers.append(StringMatcher(safe_regex=RegexMatcher(regex=NO_METADATA_KEY)))
+    mutations = [
+        HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher)) for matcher in matchers
+    ]
     return TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
         typed_config=Any.pack(EarlyHeaderMutation(mutations=mutations)),

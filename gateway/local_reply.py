@@ -48,9 +48,18 @@ def _refusals(max_body_mib: int) -> list[Refusal]:
         Refusal(405, INVALID, "method_not_supported", ENVOYS_TEXT),
         Refusal(408, INVALID, "request_timeout", "The request did not arrive in time."),
         Refusal(413, INVALID, "request_too_large", f"The request body is larger than {max_body_mib} MiB."),
+        Refusal(415, INVALID, "unsupported_media_type", ENVOYS_TEXT),
         Refusal(429, "rate_limit_error", "rate_limit_exceeded", "Too many requests; try again later."),
         Refusal(431, INVALID, "request_headers_too_large", "The request's headers are too large."),
         Refusal(500, SERVER, "internal_error", "The gateway failed to answer the request."),
+        # Of the HTTP/1 parser, for any but "chunked": the caller's fault, and none that passes.
+        Refusal(
+            501,
+            INVALID,
+            "unsupported_transfer_encoding",
+            "Unsupported transfer-encoding: expected chunked.",
+            shown_status=400,
+        ),
         Refusal(503, SERVER, "service_unavailable", "The service is not available; try again later."),
         Refusal(504, SERVER, "timeout", "The service did not answer in time."),
     ]

@@ -15,6 +15,8 @@ from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
     FilterConfig,
     HeaderMatcher,
+    RetryPolicy,
+    RetryPolicyRetryHostPredicate,
     Route,
     RouteAction,
     RouteConfiguration,
@@ -23,6 +25,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
     VirtualHost,
 )
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import CorsPolicy
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
@@ -32,8 +35,10 @@ from gateway.names import (
     CORS_FILTER,
     GRPC_CONTENT_TYPE,
     JSON_TO_METADATA_FILTER,
+    LIKE_GRPC_CONTENT_TYPE,
     LUA_FILTER,
     QUERY_STATUS,
+    REFUSED_HEADER,
     SSE_HEADER,
     TRANSCODER_FILTER,
 )
@@ -53,19 +58,25 @@ CORS_REQUEST_HEADERS = (
     "x-stainless-arch,x-stainless-async,x-stainless-custom-poll-interval,x-stainless-helper-method,"
     "x-stainless-lang,x-stainless-os,x-stainless-package-version,x-stainless-poll-helper,"
     "x-stainless-raw-response,x-stainless-read-timeout,x-stainless-retry-count,x-stainless-runtime,"
-    "x-stainless-runtime-version,x-stainless-timeout,x-grpc-web,x-user-agent,grpc-timeout"
+    "x-stainless-runtime-version,x-stainless-timeout,x-grpc-web,x-user-agent,grpc-timeout,"
+    "x-request-timeout-ms"
 )
 CORS_RESPONSE_HEADERS = (
-    "x-request-id,x-parley-dropped-params,retry-after,retry-after-ms,x-should-retry,x-ratelimit-limit-requests,"
-    "x-ratelimit-limit-tokens,x-ratelimit-remaining-requests,x-ratelimit-remaining-tokens,"
-    "x-ratelimit-reset-requests,x-ratelimit-reset-tokens,grpc-status,grpc-message,"
+    "x-request-id,x-parley-dropped-params,x-parley-target,x-parley-attempts,retry-after,retry-after-ms,"
+    "x-should-retry,x-ratelimit-limit-requests,x-ratelimit-limit-tokens,x-ratelimit-remaining-requests,"
+    "x-ratelimit-remaining-tokens,x-ratelimit-reset-requests,x-ratelimit-reset-tokens,grpc-status,grpc-message,"
     "grpc-status-details-bin"
 )
+# With this many, calls get past three replicas that died in the same moment.
+RETRIES = 3
+# Of two replicas that are drawn the less busy one is taken, and a dead one has no calls: where there are two, three of
+# four draws give the dead one again. The chance that all do is 0.75 ** 100.
+HOST_DRAWS = 100
 
 
 def build_routes(config: Config) -> RouteConfiguration:
     """All routes, in the order in which they are tried."""
-    routes = [_grpc_route()]
+    routes = [_grpc_route(), _like_grpc_route()]
     if config.gateway.cors_origins:
         routes.append(_preflight_route())
     for path in CHAT_PATHS:
@@ -75,7 +86,12 @@ def build_routes(config: Config) -> RouteConfiguration:
         routes += _rest_routes(RouteMatch(prefix=f"{path}/"), "GET")
     routes += _unknown_url_routes()
     host = VirtualHost(
-        name="parley", domains=["*"], routes=routes, request_body_buffer_limit=config.gateway.max_body_mib * MIB
+        name="parley",
+        domains=["*"],
+        routes=routes,
+        response_headers_to_remove=[REFUSED_HEADER],
+        # Also bounds what is kept of a gRPC request for a retry; a larger one is sent once.
+        request_body_buffer_limit=config.gateway.max_body_mib * MIB,
     )
     if config.gateway.cors_origins:
         host.typed_per_filter_config = {CORS_FILTER: Any.pack(_cors_policy(config.gateway.cors_origins))}
@@ -84,15 +100,28 @@ def build_routes(config: Config) -> RouteConfiguration:
 
 def _grpc_route() -> Route:
     """GRPC and gRPC-Web of any method."""
-    is_grpc = HeaderMatcher(
-        name="content-type", string_match=StringMatcher(safe_regex=RegexMatcher(regex=GRPC_CONTENT_TYPE))
-    )
     return Route(
         name="grpc",
-        match=RouteMatch(prefix="/", headers=[is_grpc]),
+        match=_match_content_type(GRPC_CONTENT_TYPE),
         route=_to_service(),
         typed_per_filter_config=_disabled(*REST_FILTERS),
     )
+
+
+def _like_grpc_route() -> Route:
+    """What the service would reset, rather than answer, and what is no JSON either."""
+    text = "Unsupported content-type: expected application/json, or one that is gRPC's or gRPC-Web's."
+    return Route(
+        name="like gRPC",
+        match=_match_content_type(LIKE_GRPC_CONTENT_TYPE),
+        direct_response=_refuse(415, text),
+        typed_per_filter_config=_disabled(*REST_FILTERS),
+    )
+
+
+def _match_content_type(regex: str) -> RouteMatch:
+    matches = HeaderMatcher(name="content-type", string_match=StringMatcher(safe_regex=RegexMatcher(regex=regex)))
+    return RouteMatch(prefix="/", headers=[matches])
 
 
 def _preflight_route() -> Route:
@@ -159,7 +188,28 @@ def _unknown_url_routes() -> list[Route]:
 
 def _to_service() -> RouteAction:
     """No limit of time: the service has its own deadlines, and streams last long."""
-    return RouteAction(cluster=CLUSTER, timeout=timedelta(0))
+    return RouteAction(cluster=CLUSTER, timeout=timedelta(0), retry_policy=_on_another_replica())
+
+
+def _on_another_replica() -> RetryPolicy:
+    """Sends a call anew that certainly no replica has begun: only the service repeats what was begun.
+
+    That is: no connection came about; nothing was written yet when it broke; HTTP/2's REFUSED_STREAM,
+    which GOAWAY is to streams that it does not cover; or the service says so itself. A reset of any
+    other kind, such as a connection that breaks after the request, may have cost the caller tokens.
+    Source: `RetryStateImpl::wouldRetryFromReset` of Envoy.
+    """
+    refused = HeaderMatcher(name=REFUSED_HEADER, present_match=True)
+    previous = Any.pack(PreviousHostsPredicate())
+    return RetryPolicy(
+        retry_on="connect-failure,reset-before-request,refused-stream,retriable-headers",
+        retriable_headers=[refused],
+        num_retries=RETRIES,
+        retry_host_predicate=[
+            RetryPolicyRetryHostPredicate(name="envoy.retry_host_predicates.previous_hosts", typed_config=previous)
+        ],
+        host_selection_retry_max_attempts=HOST_DRAWS,
+    )
 
 
 def _refuse(status: int, text: str) -> DirectResponseAction:

@@ -8,7 +8,7 @@ local STREAM = "/v1/chat/completions:stream"
 local HIDDEN = {
   "grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-accept-encoding", "grpc-encoding",
   "x-error-type", "x-error-param", "x-error-code", "x-error-status", "x-parley-empty-lists",
-  "x-envoy-upstream-service-time",
+  "x-envoy-upstream-service-time", "x-parley-refused",
 }
 
 -- Up to this length a request's body is kept until the answer, to find what is wrong with it.
@@ -100,12 +100,12 @@ function envoy_on_response(handle)
         chunk:setBytes(text)
       end
     end
-    local trailers = handle:trailers() -- which HTTP/2 clients would see
-    if trailers then
-      hide(trailers)
-    end
   elseif has_empty_lists then
     local body = handle:body()
     replace_body(handle, body, with_empty_lists(body:getBytes(0, body:length())))
+  end
+  local trailers = handle:trailers() -- which HTTP/2 clients would see
+  if trailers then
+    hide(trailers)
   end
 end

@@ -16,7 +16,7 @@ def load(folder: Path, text: str, **environ: str) -> Config:
 def test_without_a_file_the_defaults_hold() -> None:
     config = load_config({})
     assert str(config.listener) == "127.0.0.1:8080"
-    assert str(config.upstream) == "127.0.0.1:50051"
+    assert str(config.upstreams[0]) == "127.0.0.1:50051"
     assert str(config.admin) == "127.0.0.1:9901"
     assert config.gateway.max_body_mib == 32
     assert not config.has_keys
@@ -35,7 +35,7 @@ def test_sections_and_keys_of_the_service_are_ignored(tmp_path: Path) -> None:
     models: {}
     """
     config = load(tmp_path, text)
-    assert str(config.upstream) == "127.0.0.1:7000"
+    assert str(config.upstreams[0]) == "127.0.0.1:7000"
     assert config.has_keys
 
 
@@ -59,6 +59,16 @@ def test_sections_and_keys_of_the_service_are_ignored(tmp_path: Path) -> None:
         ("gateway: {http_address: 'example.org:80'}", "gateway.http_address: expected an IP address to listen on"),
         ("gateway: {http_address: '127.0.0.1:70000'}", "gateway.http_address: expected host:port"),
         ("server: {grpc_address: '127.0.0.1:0'}", "server.grpc_address: expected the port"),
+        ("gateway: {drain_grace_s: -1}", "gateway.drain_grace_s: expected `float` >= 0"),
+        ("gateway: {upstream_addresses: []}", "gateway.upstream_addresses: expected `array` of length >= 1"),
+        ("gateway: {upstream_addresses: 'a:1'}", "gateway.upstream_addresses: expected `array | null`, got `str`"),
+        ("gateway: {upstream_addresses: ['a:1', 'b']}", "gateway.upstream_addresses[1]: expected host:port"),
+        ("gateway: {upstream_addresses: ['a:1', 'a:1']}", "gateway.upstream_addresses[1]: expected different"),
+        ("gateway: {upstream_addresses: ['a:1', 'unix:/b']}", "expected either Unix sockets or names of hosts"),
+        (
+            "gateway: {upstream_addresses: ['a:1', 'b:1'], upstream_tls: {ca_file: c}}",
+            "gateway.upstream_tls.server_name: expected the name in the replicas' certificates",
+        ),
         ("auth: {allow_open: maybe}", "auth.allow_open: expected `bool`, got `str`"),
         ("[]", "the top level: expected `object`, got `array`"),
         ("gateway: [", "is not YAML"),
@@ -84,10 +94,30 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ({"PARLEY_GRPC_ADDRESS": "[::]:1"}, "[::1]:1"),
         ({"PARLEY_UPSTREAM_ADDRESS": "[fd00::1]:2"}, "[fd00::1]:2"),
         ({"PARLEY_UPSTREAM_ADDRESS": "unix:/run/parley.sock"}, "unix:/run/parley.sock"),
+        ({"PARLEY_UPSTREAM_ADDRESS": "a:1, [::1]:2,127.0.0.1:3"}, "a:1,[::1]:2,127.0.0.1:3"),
+        ({"PARLEY_UPSTREAM_ADDRESS": "unix:/a,127.0.0.1:3"}, "unix:/a,127.0.0.1:3"),
     ],
 )
 def test_the_environment_says_where_the_service_is(environ: dict[str, str], expected: str) -> None:
-    assert str(load_config(environ).upstream) == expected
+    assert ",".join(map(str, load_config(environ).upstreams)) == expected
+
+
+def test_the_file_may_list_the_replicas(tmp_path: Path) -> None:
+    text = "{server: {grpc_address: '127.0.0.1:1'}, gateway: {upstream_addresses: ['a:1', 'b:2']}}"
+    assert [str(upstream) for upstream in load(tmp_path, text).upstreams] == ["a:1", "b:2"]
+    assert len(load(tmp_path, text, PARLEY_GRPC_ADDRESS="c:3").upstreams) == 2
+    assert [str(upstream) for upstream in load(tmp_path, text, PARLEY_UPSTREAM_ADDRESS="c:3").upstreams] == ["c:3"]
+
+
+@pytest.mark.parametrize("text", ["a:1,", "a:1,,b:2", ",", "a:1,a:1"])
+def test_a_wrong_list_of_replicas_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="PARLEY_UPSTREAM_ADDRESS: expected"):
+        load_config({"PARLEY_UPSTREAM_ADDRESS": text})
+
+
+def test_replicas_of_one_host_need_no_server_name(tmp_path: Path) -> None:
+    text = "gateway: {upstream_addresses: ['a:1', 'a:2'], upstream_tls: {ca_file: c}}"
+    assert len(load(tmp_path, text).upstreams) == 2
 
 
 @pytest.mark.parametrize("variable", ["PARLEY_HTTP_ADDRESS", "PARLEY_UPSTREAM_ADDRESS", "PARLEY_ENVOY_ADMIN_ADDRESS"])

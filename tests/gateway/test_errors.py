@@ -291,6 +291,54 @@ def test_what_is_no_http_gets_a_400(gateway: Gateway, head: str) -> None:
     assert '"code":"invalid_request"' in answer
 
 
+@pytest.mark.parametrize("encoding", ["gzip, chunked", "identity", "chunked, chunked", "gzip"])
+def test_an_unknown_transfer_encoding_is_the_callers_fault(gateway: Gateway, encoding: str) -> None:
+    """Envoy says 501, which clients would repeat."""
+    answer = _exchange(gateway, f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: {encoding}\r\n\r\n")
+    assert answer.startswith("HTTP/1.1 400 ")
+    assert '"code":"unsupported_transfer_encoding"' in answer
+    assert '"type":"invalid_request_error"' in answer
+
+
+WEB, GRPC, JSON = "application/grpc-web+proto", "application/grpc", "application/json"
+
+
+@pytest.mark.parametrize(
+    "content_types",
+    [
+        (WEB, JSON),
+        (GRPC, JSON),
+        (WEB, WEB),
+        (GRPC, GRPC),
+        (f"{WEB};charset=utf-8",),
+        (f"{GRPC};charset=utf-8",),
+        ("application/grpc-web+json",),
+        ("application/grpc-webx",),
+        ("application/grpc-",),
+        ("Application/Grpc",),
+    ],
+)
+@pytest.mark.parametrize("path", [CHAT, "/v1/models", "/parley.v1.ChatService/CreateChatCompletion"])
+@pytest.mark.parametrize("body", ["content-length: 2\r\n\r\n{}", "transfer-encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n"])
+def test_what_is_only_like_grpc_is_refused(
+    gateway: Gateway, script: Scratch, content_types: tuple[str, ...], path: str, body: str
+) -> None:
+    """The service would reset it, which is a 503; two headers are one list to Envoy."""
+    headers = "".join(f"content-type: {content_type}\r\n" for content_type in content_types)
+    answer = _exchange(gateway, f"POST {path} HTTP/1.1\r\nhost: x\r\n{headers}{body}")
+    assert answer.startswith("HTTP/1.1 415 ")
+    assert '"code":"unsupported_media_type"' in answer
+    assert '"type":"invalid_request_error"' in answer
+    assert script.method == ""
+
+
+@pytest.mark.parametrize("content_types", [(JSON, WEB), (JSON, GRPC), ("application/grpcx",), ("text/plain", JSON)])
+def test_what_is_not_even_like_grpc_is_read_as_json(rest: httpx.Client, content_types: tuple[str, ...]) -> None:
+    answer = rest.post(CHAT, content="{}", headers=[("content-type", content_type) for content_type in content_types])
+    assert answer.status_code == 200
+    assert answer.json()["id"] == "echo"
+
+
 def test_connect_does_not_hang(gateway: Gateway) -> None:
     assert _exchange(gateway, "CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n").startswith("HTTP/1.1 403 ")
 

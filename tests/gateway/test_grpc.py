@@ -19,6 +19,7 @@ from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompl
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.gateway.answers import KEEPALIVE, chunks, failure, text_chunk
+from tests.gateway.raw_http2 import post
 from tests.gateway.scratch import MESSAGE_BYTES, Gateway, Scratch, Service, wait_until
 
 UNARY = "/parley.v1.ChatService/CreateChatCompletion"
@@ -131,10 +132,16 @@ def _frames(body: bytes) -> list[tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/grpc-web", "application/grpc-web+proto", "application/grpc-web-text"]
+    "content_type",
+    [
+        "application/grpc-web",
+        "application/grpc-web+proto",
+        "application/grpc-web-text",
+        "application/grpc-web-text+proto",
+    ],
 )
 def test_grpc_web_passes(rest: httpx.Client, script: Scratch, content_type: str) -> None:
-    is_text = content_type.endswith("text")
+    is_text = "-text" in content_type
     body = _frame(ChatCompletionRequest(model="m", stream=True))
     sent = base64.b64encode(body) if is_text else body
     answer = rest.post(UNARY, content=sent, headers={**_web_headers(content_type), "accept": content_type})
@@ -165,3 +172,12 @@ def test_grpc_web_errors_keep_their_details(rest: httpx.Client, script: Scratch)
     assert answer.headers["grpc-status"] == "5"
     assert answer.headers["grpc-message"] == "none"
     assert answer.headers["grpc-status-details-bin"]
+
+
+@pytest.mark.parametrize("content_type", ["application/grpc", "application/grpc+proto", "application/grpc+x;charset=x"])
+def test_every_form_of_the_content_type_passes(gateway: Gateway, script: Scratch, content_type: str) -> None:
+    headers = [("content-type", content_type), ("te", "trailers")]
+    answer = post(gateway.address, UNARY, _frame(ChatCompletionRequest(model="m")), headers)
+    assert answer.trailers is not None
+    assert answer.trailers["grpc-status"] == "0"
+    assert script.requests == [ChatCompletionRequest(model="m")]

@@ -22,6 +22,8 @@ class Answer:
     raw: bytes
     is_hung: bool = False
     """Whether neither an answer nor the connection's end came."""
+    has_body: bool = True
+    """False of the answer to HEAD, after which the next answer may follow."""
 
     @property
     def head(self) -> bytes:
@@ -31,6 +33,8 @@ class Answer:
     @property
     def body(self) -> bytes:
         """Of the same answer; still in chunks where it came so."""
+        if not self.has_body:
+            return b""
         rest = _final(self.raw).partition(b"\r\n\r\n")[2]
         return rest[: int(length[1])] if (length := _LENGTH.search(self.head)) else rest
 
@@ -68,8 +72,9 @@ async def exchange(address: str, sent: bytes) -> Answer:
     try:
         writer.write(sent)
         raw = bytearray()
-        is_hung = await _read(reader, writer, raw, has_body=not sent.startswith(b"HEAD "))
-        return Answer(bytes(raw), is_hung)
+        has_body = not sent.startswith(b"HEAD ")
+        is_hung = await _read(reader, writer, raw, has_body=has_body)
+        return Answer(bytes(raw), is_hung, has_body)
     except ConnectionError:
         return Answer(b"")
     finally:

@@ -16,6 +16,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorSet
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict, MessageToJson, Parse, ParseDict
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import NULL_VALUE, Struct
@@ -331,6 +332,10 @@ def details_of(error: ParleyError) -> tuple[Status, dict[str, str], list[Message
     return status, metadata, details
 
 
+RETRY: dict[Reason, list[RetryInfo]] = {Reason.SHUTTING_DOWN: [RetryInfo(retry_delay=Duration(seconds=1))]}
+"""What comes with a reason whatever the error says: another replica may answer, or this one's successor."""
+
+
 @pytest.mark.parametrize("reason", Reason)
 def test_trailing_metadata_tells_the_reason_on_both_faces(reason: Reason) -> None:
     row = TABLE[reason]
@@ -339,12 +344,13 @@ def test_trailing_metadata_tells_the_reason_on_both_faces(reason: Reason) -> Non
     status, metadata, details = details_of(error)
 
     assert (status.code, status.message) == (row.code.value[0], "Something is wrong.")
-    (info,) = details
+    info, *more = details
     assert MessageToDict(info) == {
         "reason": reason.value,
         "domain": "parley",
         "metadata": {"provider": "acme", "upstream_status": "418"},
     }
+    assert more == RETRY.get(reason, [])
     expected = {"x-error-type": row.type, "x-error-code": row.error_code}
     derived = {"INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429}
     derived |= {"INTERNAL": 500, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504}
@@ -352,6 +358,8 @@ def test_trailing_metadata_tells_the_reason_on_both_faces(reason: Reason) -> Non
         expected["x-error-status"] = str(row.http_status)
     if row.should_retry is False:
         expected["x-should-retry"] = "false"
+    if reason in RETRY:
+        expected |= {"retry-after": "1", "retry-after-ms": "1000"}
     assert metadata == expected
 
 
@@ -371,7 +379,8 @@ def test_a_param_is_told_and_is_a_violation_where_the_request_is_wrong(reason: R
     assert dict(info.metadata) == {"param": "messages[0].role"}
     is_callers = reason in {Reason.PARAMETER_INVALID, Reason.PARAMETER_MISSING, Reason.PARAMETER_UNSUPPORTED}
     violation = {"fieldViolations": [{"field": "messages[0].role", "description": "`n` must be 1."}]}
-    assert [MessageToDict(detail) for detail in more] == ([violation] if is_callers else [])
+    expected = [violation] if is_callers else [MessageToDict(retry) for retry in RETRY.get(reason, [])]
+    assert [MessageToDict(detail) for detail in more] == expected
 
 
 @pytest.mark.parametrize(

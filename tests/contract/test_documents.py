@@ -19,7 +19,7 @@ import yaml
 from examples.grpc_client import ask
 from gateway.config import GatewaySection
 from gateway.config import load_config as load_gateway_config
-from service import config
+from service import config, limits
 from service._gen.parley.v1 import chat_service_pb2
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletionChunk
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
@@ -81,6 +81,26 @@ def test_the_configuration_table_has_every_key_of_a_provider(kind: Any) -> None:
 def test_the_configuration_table_has_every_key_of_a_model() -> None:
     for field in msgspec.structs.fields(config.Model):
         assert f"| `models.ID.{field.name}` |" in README
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("retries", limits.Retries),
+        ("hedge", limits.Hedge),
+        ("breaker", limits.Breaker),
+        ("concurrency", limits.Concurrency),
+        ("on_disconnect", limits.OnDisconnect),
+    ],
+)
+def test_the_configuration_table_has_every_limit_with_its_default(name: str, section: Any) -> None:
+    rows = dict(re.findall(rf"^\| `….{name}\.(\w+)` \| ([^|]+) \|", README, re.MULTILINE))
+    fields = msgspec.structs.fields(section)
+
+    assert list(rows) == [field.name for field in fields]
+    for field in fields:
+        if field.default is not None:
+            assert rows[field.name].strip().strip("`") == str(field.default).removesuffix(".0")
 
 
 def test_the_table_of_dialects_is_the_services() -> None:
@@ -188,7 +208,7 @@ def test_stubs_are_made_as_the_readme_says(tmp_path: Path) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for name in ("README.md", "docs/rest.md", "docs/providers.md"):
+    for name in ("README.md", "docs/rest.md", "docs/providers.md", "docs/reliability.md"):
         text = (ROOT / name).read_text("utf-8")
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
             assert (ROOT / name).parent.joinpath(target).exists(), target

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.conftest import ONCE
 from tests.recordings.runs import Runs
 from tests.support.recordings import RECORDINGS, Recording
 from tests.support.replay import Replay, replaying
@@ -53,6 +54,7 @@ def runs(replay: Replay, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
         recording.name: {
             "targets": [{"provider": f"p{number}", "model": recording.first.model}],
             "capabilities": CAPABILITIES.get(recording.name, {}),
+            **ONCE,
         }
         for number, recording in enumerate(RECORDINGS.values())
     }

@@ -153,7 +153,8 @@ def test_both_faces_tell_what_is_known_of_a_model(stack: Stack) -> None:
 
     told = {"id": "plain", "object": "model", "created": 0, "owned_by": "scripted"}
     told |= {name: value for name, value in PLAIN.items() if name != "sampling"} | {"reasoning": False}
-    assert over_rest == told
+    target = {"provider": "scripted", "model": "plain-1", "state": "available", "in_flight": 0, "waiting": 0}
+    assert over_rest == told | {"targets": [target]}
     assert (over_grpc.context_window, over_grpc.max_output_tokens) == (8192, 1024)
     assert list(over_grpc.input_kinds) == ["text"]
     assert over_grpc.HasField("tools")
@@ -165,4 +166,4 @@ def test_both_faces_tell_what_is_known_of_a_model(stack: Stack) -> None:
 def test_what_is_not_known_of_a_model_is_absent(stack: Stack) -> None:
     told = httpx.get(f"{stack.url}/v1/models/echo", headers={"authorization": f"Bearer {KEY}"}).json()
 
-    assert set(told) == {"id", "object", "created", "owned_by"}
+    assert set(told) == {"id", "object", "created", "owned_by", "targets"}

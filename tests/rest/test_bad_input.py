@@ -185,7 +185,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "tags": ({"tags": ["a"]}, "tags", "unsupported_parameter"),
     "session_id": ({"session_id": "3c90c3cc-0d44-4b50-8888-8dd25736052a"}, "session_id", "unsupported_parameter"),
     "ab_campaign": ({"ab_campaign": "x"}, "ab_campaign", "unsupported_parameter"),
-    "max_ttft_ms": ({"max_ttft_ms": 1}, "max_ttft_ms", "unsupported_parameter"),
+    "a negative max_ttft_ms": ({"max_ttft_ms": -1}, "max_ttft_ms", "invalid_value"),
+    "on_disconnect of no such kind": ({"on_disconnect": "stay"}, "on_disconnect", "invalid_value"),
     "use_tools": ({"use_tools": True}, "use_tools", "unsupported_parameter"),
     "system_prompt_args": ({"system_prompt_args": {"a": 1}}, "system_prompt_args", "unsupported_parameter"),
     "provider_content of a user": (

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import KEY, SEED_MODELS
+from tests.conftest import KEY, SCRIPTED_MODELS, SEED_MODELS
 from tests.support.stack import Stack
 from tests.support.upstream import FakeUpstream, Script, chunk, completion, usage_chunk
 
@@ -45,6 +46,7 @@ CALLS = [
     {"id": "call_2", "type": "function", "function": {"name": "get_weather", "arguments": '{"city":"Rome"}'}},
 ]
 INTERNAL_HEADERS = ("grpc-", "x-envoy-", "x-error-", "x-parley-")
+TOLD_HEADERS = {"x-parley-target", "x-parley-attempts"}
 
 
 @dataclass
@@ -121,7 +123,7 @@ def _text(chunks: list[dict[str, Any]]) -> str:
 
 
 def _check_headers(headers: dict[str, str]) -> None:
-    assert [name for name in headers if name.startswith(INTERNAL_HEADERS)] == []
+    assert [name for name in headers if name.startswith(INTERNAL_HEADERS) and name not in TOLD_HEADERS] == []
 
 
 def test_the_lock_file_names_no_registry_and_has_hashes() -> None:
@@ -199,10 +201,14 @@ def test_models_are_listed_and_retrieved(node: Node) -> None:
     told = node.ask("models.mjs", ["echo", "org/echo", "no/such"])
 
     listed = {model["id"]: model for model in told["listed"]}
-    assert set(listed) == {"echo", "org/echo", "impatient", "dead", "plain", "lenient", "smollm2", *SEED_MODELS}
+    assert set(listed) == {*SCRIPTED_MODELS, "smollm2", *SEED_MODELS}
     assert listed["echo"] == {"id": "echo", "object": "model", "created": 1700000000, "owned_by": "scripted"}
     found, with_slash, unknown = told["retrieved"]
-    assert (found["model"], with_slash["model"]) == (listed["echo"], listed["org/echo"])
+    for retrieved in (found["model"], with_slash["model"]):
+        (target,) = retrieved.pop("targets")  # its state is what other tests made of it
+        assert target["provider"] == "scripted"
+        assert retrieved == listed[retrieved["id"]]
+    assert (found["model"]["id"], with_slash["model"]["id"]) == ("echo", "org/echo")
     assert (unknown["error"]["class"], unknown["error"]["code"]) == ("NotFoundError", "model_not_found")
 
 
@@ -390,6 +396,68 @@ def test_only_what_a_retry_can_help_is_retried(node: Node, upstream: FakeUpstrea
 
     assert "error" in result
     assert len(script.received) == count
+
+
+TOLD = ("x-parley-target", "x-parley-attempts")
+
+
+def test_targets_and_attempts_are_told(node: Node, upstream: FakeUpstream) -> None:
+    failing = Script(status=500, body=_error("x"))
+    with upstream.scripted(failing) as script:
+        asked = [{"model": "echo"}, {"model": "fallback"}, {"model": "two", "user": script.user}]
+        given = [
+            {"request": {"messages": HELLO, "stream": stream, **fields}} for fields in asked for stream in (False, True)
+        ]
+        results = node.ask("create.mjs", given)
+
+    headers = [(result.get("error") or result)["headers"] for result in results]
+    assert ["error" in result for result in results] == [False, False, False, False, True, True]
+    told = [("scripted/echo-1", "1"), ("scripted/echo-1", "2"), ("scripted/second", "2")]
+    assert [tuple(each[name] for name in TOLD) for each in headers] == [who for who in told for _ in (False, True)]
+
+
+LATE: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str | None]]] = {
+    "max_ttft_ms": ({"max_ttft_ms": 500}, {}, ("max_ttft_exceeded", "max_ttft_ms")),
+    "x-request-timeout-ms": ({}, {"headers": {"x-request-timeout-ms": "500"}}, ("deadline_exceeded", None)),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("fields", "options", "expected"), LATE.values(), ids=LATE)
+def test_an_answer_that_does_not_begin_in_time_is_a_504_by_the_limits_name(
+    node: Node,
+    upstream: FakeUpstream,
+    fields: dict[str, Any],
+    options: dict[str, Any],
+    expected: tuple[str, str | None],
+    stream: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    late = Script(events=[], ending="hang") if stream else Script(body=completion(), delay_s=30)
+    with upstream.scripted(late) as script:
+        error = node.create(options=options, stream=stream, user=script.user, **fields)["error"]
+        assert script.left.wait(WITHIN_S), "the provider goes on for nobody"
+
+    identity = tuple(error[name] for name in ("class", "status", "type", "code", "param"))
+    assert identity == ("InternalServerError", 504, "server_error", *expected)
+    assert tuple(error["headers"][name] for name in TOLD) == ("scripted/echo-1", "1")
+
+
+@pytest.mark.parametrize("policy", ["drain", "cancel"])
+def test_what_becomes_of_the_providers_answer_is_as_the_request_says(
+    node: Node, stack: Stack, upstream: FakeUpstream, policy: str
+) -> None:
+    gate, request_id = threading.Event(), f"leaving-{uuid.uuid4()}"
+    headers = {"x-request-timeout-ms": "800", "x-request-id": request_id}
+    events = [chunk("a"), chunk("b"), chunk(finish="stop"), usage_chunk()]
+    with upstream.scripted(Script(events=events, gates={1: gate})) as script:
+        result = node.create(options={"headers": headers}, stream=True, user=script.user, on_disconnect=policy)
+        gate.set()
+        (call,) = stack.calls(request_id)
+        assert script.left.wait(0 if policy == "drain" else WITHIN_S) == (policy == "cancel")
+
+    assert result["error"]["code"] == "deadline_exceeded"
+    assert (call.get("drained", False), call.get("usage_estimated", False)) == (policy == "drain", policy == "cancel")
+    assert (call["tokens_in"], call["tokens_out"]) == ((7, 5) if policy == "drain" else (2, 1))
 
 
 @pytest.mark.parametrize("by", ["runner", "controller", "break"])

@@ -13,7 +13,7 @@ import pytest
 from openai import AsyncOpenAI, DefaultHttpxClient, OpenAI
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam, ChatCompletionToolUnionParam
 
-from tests.conftest import SEED_MODELS
+from tests.conftest import SCRIPTED_MODELS, SEED_MODELS
 from tests.support.openai_sdk import (
     ARGUMENTS,
     CALLS,
@@ -248,7 +248,7 @@ def test_models_are_listed(client: OpenAI) -> None:
 
     assert models.object == "list"
     by_id = {model.id: model for model in models}
-    assert set(by_id) == {"echo", "org/echo", "impatient", "dead", "plain", "lenient", "smollm2", *SEED_MODELS}
+    assert set(by_id) == {*SCRIPTED_MODELS, "smollm2", *SEED_MODELS}
     assert len(models.data) == len(by_id)
     assert by_id["echo"].to_dict() == {"id": "echo", "object": "model", "created": 1700000000, "owned_by": "scripted"}
     assert by_id["smollm2"].owned_by == "local"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ONCE
 from tests.support.faces import FACES, Face, Outcome, ask
 from tests.support.stack import Stack, running
 from tests.support.upstream import FakeUpstream, Script
@@ -128,7 +129,7 @@ def others(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> 
         "cohere": {"kind": "cohere", "base_url": root},
     }
     providers = {name: section | {"api_key_env": "OTHER_KEY"} for name, section in sections.items()}
-    models = {name: {"targets": [{"provider": name, "model": "up-1"}]} for name in APIS}
+    models = {name: {"targets": [{"provider": name, "model": "up-1"}], **ONCE} for name in APIS}
     config = {"providers": providers, "models": models}
     with running(config, tmp_path_factory.mktemp("others"), environ={"OTHER_KEY": SECRET}) as started:
         yield started

@@ -424,7 +424,6 @@ def test_000_a_filtered_answer_is_content_filter(
 LATER: tuple[str, ...] = (
     "messages[0].completion_id",
     "messages[0].metadata",
-    "max_ttft_ms",
     "session_id",
     "ab_campaign",
     "labels",
@@ -449,6 +448,7 @@ def _generate(later: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]:
         "max_tokens": 20,
         "temperature": 1,
         "top_p": 1,
+        "max_ttft_ms": 30_000,
         "system_prompt_args": {"key": "value"},
         "tags": ["value"],
         "tools": [{"id": "search", "enabled": True}],
@@ -561,7 +561,7 @@ def test_001_null_and_empty_values_are_accepted(seeds: Stack) -> None:
         assert response.status_code == 200, response.text
 
 
-@pytest.mark.parametrize("name", ["max_tokens", "n"])
+@pytest.mark.parametrize("name", ["max_tokens", "n", "max_ttft_ms"])
 def test_001_zero_counts_as_not_given(seeds: Stack, upstream: FakeUpstream, name: str) -> None:
     with upstream.scripted(Script(body=completion())) as script:
         body = _generate(stream=False, stream_options=None, user=script.user)
@@ -571,12 +571,21 @@ def test_001_zero_counts_as_not_given(seeds: Stack, upstream: FakeUpstream, name
     assert name not in script.received[0]
 
 
-@pytest.mark.parametrize("name", ["max_tokens", "n"])
+@pytest.mark.parametrize("name", ["max_tokens", "n", "max_ttft_ms"])
 def test_001_negative_numbers_are_refused(seeds: Stack, name: str) -> None:
     response = _post(seeds, _generate() | {name: -1}, GENERATE_PATH)
 
     assert response.status_code == 400
     assert (_error(response)["param"], _error(response)["code"]) == (name, "invalid_value")
+
+
+def test_001_the_printed_millisecond_to_the_first_token_is_kept(seeds: Stack, upstream: FakeUpstream) -> None:
+    with upstream.scripted(Script(events=[], ending="hang")) as script:
+        answer = _run(seeds, _with_body(GENERATE, _generate(max_ttft_ms=1, user=script.user)))
+
+    assert answer.status == 504
+    error = answer.json()["error"]
+    assert (error["param"], error["code"]) == ("max_ttft_ms", "max_ttft_exceeded")
 
 
 @pytest.mark.parametrize("path", [GENERATE_PATH, "/v1/chat/completions"])

@@ -25,7 +25,7 @@ from service.rpc.guard import Guard
 from service.rpc.in_flight import InFlight
 from service.rpc.leaving import Drains
 from service.rpc.models import ModelServicer
-from service.server import HEALTH_NAMES, Server
+from service.server import Server
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ async def run(settings: config.Config, file: ConfigFile) -> None:
 
 
 async def _serve(settings: config.Config, file: ConfigFile, stopping: asyncio.Event, group: asyncio.TaskGroup) -> None:
-    health, in_flight, drains, keys = Health(HEALTH_NAMES), InFlight(), Drains(), Keys([])
+    health, in_flight, drains, keys = Health(), InFlight(), Drains(), Keys([])
     current = Current(Served({}))
     readiness = Readiness(health, current)
     composition = Composition(group, readiness.refresh)

@@ -1,4 +1,8 @@
-"""The health service: the overall name and one per service, all with the same state.
+"""The health service: the overall name, and one per service.
+
+The overall name tells whether calls should be sent to this replica, which no failure of a provider changes: another
+replica asks the same providers, and a gateway that sends no calls here could not tell callers why. Whether a
+conversation can be answered at all, ChatService's name tells.
 
 grpcio's own servicer writes to watchers while it holds the lock that a change of state needs: one
 watcher that reads nothing would freeze the state for everybody.
@@ -7,11 +11,14 @@ watcher that reads nothing would freeze the state for everybody.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from service._gen.parley.v1 import chat_service_pb2, model_service_pb2
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -20,45 +27,57 @@ NOT_SERVING = HealthCheckResponse.NOT_SERVING
 _UNKNOWN = HealthCheckResponse.SERVICE_UNKNOWN
 
 
+OVERALL: Final = health.OVERALL_HEALTH
+CHAT_SERVICE: Final = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
+MODEL_SERVICE: Final = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+SERVICES: Final = (CHAT_SERVICE, MODEL_SERVICE)
+
+
 class Health(health_pb2_grpc.HealthServicer):
     """Tells whether calls can be answered. NOT_SERVING until told otherwise."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self._names = frozenset(names)
-        self._state: Any = NOT_SERVING  # a value of an enum that the stubs do not name
+    def __init__(self) -> None:
+        # The values are of an enum that the stubs do not name.
+        self._states: dict[str, Any] = dict.fromkeys((OVERALL, *SERVICES), NOT_SERVING)
         self._is_final = False
         self._changed = asyncio.Event()
 
-    def set_serving(self, *, is_serving: bool) -> None:
-        """Set the state of all names; of no effect after `shut_down`."""
-        state = SERVING if is_serving else NOT_SERVING
-        if state == self._state or self._is_final:
-            return
-        self._state = state
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+    def set_serving(self, *, takes_calls: bool, answers_chats: bool) -> None:
+        """Set the states: of this replica, and of conversations; of no effect after `shut_down`."""
+        if not self._is_final:
+            self._set({OVERALL: takes_calls, MODEL_SERVICE: takes_calls, CHAT_SERVICE: answers_chats})
 
     def shut_down(self) -> None:
         """Set NOT_SERVING for good."""
         self._is_final = True
-        self._state = NOT_SERVING
+        self._set(dict.fromkeys(self._states, False))
         self._changed.set()
+
+    def _set(self, are_serving: Mapping[str, bool]) -> None:
+        states = {name: SERVING if is_serving else NOT_SERVING for name, is_serving in are_serving.items()}
+        if states != self._states:
+            self._states = states
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
 
     async def Check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:  # noqa: N802 - gRPC's name
         """The state of a name; NOT_FOUND for one that is none."""
-        if request.service not in self._names:
+        if request.service not in self._states:
             await context.abort(grpc.StatusCode.NOT_FOUND, "There is no such service here.")
-        return HealthCheckResponse(status=self._state)
+        return HealthCheckResponse(status=self._states[request.service])
 
     async def Watch(self, request: HealthCheckRequest, context: Context) -> None:  # noqa: N802 - gRPC's name
         """The state of a name, now and whenever it changes; SERVICE_UNKNOWN for a name that is none.
 
         It ends after `shut_down`, so that no watcher holds the end of the process back.
         """
-        is_known = request.service in self._names
+        told = None
         while True:
             changed, is_final = self._changed, self._is_final
-            await context.write(HealthCheckResponse(status=self._state if is_known else _UNKNOWN))
+            state = self._states.get(request.service, _UNKNOWN)
+            if state != told:
+                await context.write(HealthCheckResponse(status=state))
+                told = state
             if is_final:
                 return
             await changed.wait()

@@ -1,4 +1,4 @@
-"""Readiness: whether calls should be sent to this replica."""
+"""Readiness: whether calls should be sent to this replica, and whether conversations can be answered."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ _SOONEST_S: Final = 0.01
 
 
 class Readiness:
-    """Health follows the models: serving while a target of at least one can be asked.
+    """Health follows the models.
 
-    One dead target, or all of one model, is no reason to send calls elsewhere: another replica asks the same
-    providers. `GetModel` and the metrics show it.
+    The replica takes calls while it lacks nothing of its own for at least one model: an embedded model may still
+    have to start. Conversations can be answered while a target of at least one model can be asked: its circuit
+    is not open. One dead target, or all of one model, changes neither; `GetModel` shows it.
 
     Args:
         health: Is told.
@@ -37,9 +38,12 @@ class Readiness:
         self.close()
         now = self._clock()
         models = self._current.served.models.values()
-        is_serving = any(model.is_available for model in models)
-        self._health.set_serving(is_serving=is_serving)
-        if is_serving:
+        is_available = any(model.is_available for model in models)
+        self._health.set_serving(
+            takes_calls=any(model.is_ready for model in models),
+            answers_chats=is_available,
+        )
+        if is_available:
             return
         # A circuit lets a call through when its time is over, of which nobody tells.
         ahead = [model.available_at - now for model in models if model.available_at is not None]

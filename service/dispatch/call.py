@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
@@ -24,10 +22,6 @@ class Deadline:
     def first_token_by(self) -> float | None:
         """The sooner of the two: a first token that comes later helps nobody."""
         return min((at for at in (self.at, self.first_token_at) if at is not None), default=None)
-
-    def left_s(self, clock: Callable[[], float] = time.monotonic) -> float | None:
-        """Seconds until `at`; negative where it has passed."""
-        return None if self.at is None else self.at - clock()
 
 
 @dataclass(slots=True)
@@ -52,6 +46,8 @@ class Journal:
     """Who answers, or else who was asked last."""
     is_abandoned: bool = False
     """Whether the caller has gone: an attempt under way may go on, but none is begun for nobody."""
+    ends_at: float | None = None
+    """Of a stream that has begun: when its attempt has to be over, on the clock of `time.monotonic`."""
     dropped: list[str] = field(default_factory=list)
     """Parameters that were not sent to `target`; complete before the first chunk."""
 

@@ -19,8 +19,8 @@ _TRY_AGAIN_SHARE = 0.05
 def ordered(targets: Sequence[TargetState], policy: Policy, *, stream: bool, random: Random) -> list[TargetState]:
     """All targets, the first choice first.
 
-    Those that ask to come later follow those that don't, and those that can't be asked come last: whoever has
-    no other choice finds them still.
+    Those where a call would have to wait for its turn follow those that are free, then come those that ask to come
+    later, and last those that can't be asked: whoever has no other choice finds them still.
 
     Args:
         targets: In the order of the configuration.
@@ -28,19 +28,21 @@ def ordered(targets: Sequence[TargetState], policy: Policy, *, stream: bool, ran
         stream: Whether the call is a stream, whose first token counts for `least_latency`, else the whole answer.
         random: Decides what the policy leaves open.
     """
-    by_rank: list[list[TargetState]] = [[], [], []]
+    by_rank: list[list[TargetState]] = [[], [], [], []]
     for target in targets:
         by_rank[_rank(target)].append(target)
-    usable, cooling, unusable = (_by_policy(group, policy, stream=stream, random=random) for group in by_rank)
+    free, *others = (_by_policy(group, policy, stream=stream, random=random) for group in by_rank)
     if policy == "least_latency":
-        usable = _with_a_try(usable, stream=stream, random=random)
-    return usable + cooling + unusable
+        free = _with_a_try(free, stream=stream, random=random)
+    return sum(others, start=free)
 
 
 def _rank(target: TargetState) -> int:
     if not target.is_available:
+        return 3
+    if target.is_cooling:
         return 2
-    return 1 if target.is_cooling else 0
+    return 1 if target.slots.is_full else 0
 
 
 def _by_policy(targets: list[TargetState], policy: Policy, *, stream: bool, random: Random) -> list[TargetState]:

@@ -43,6 +43,11 @@ class Dispatcher:
         self._random = random.Random()  # noqa: S311 - spreads load, keeps no secret
 
     @property
+    def is_ready(self) -> bool:
+        """Whether any target's provider is ready, whatever its circuit says."""
+        return any(state.is_ready() for state in self.targets)
+
+    @property
     def is_available(self) -> bool:
         """Whether any target can be asked now."""
         return any(state.is_available for state in self.targets)
@@ -75,12 +80,13 @@ class Dispatcher:
         timeouts = opened.state.timeouts
         assert opened.closing is not None  # noqa: S101 - open_stream sets both
         assert opened.chunks is not None  # noqa: S101
+        watch = Watch(timeouts.idle_s, timeouts.total_s, opened.attempt.started)
+        call.journal.ends_at = watch.ends_at
         async with opened.closing:
             for chunk in opened.held:
                 yield chunk
             opened.held.clear()
-            left_s = opened.attempt.started + timeouts.total_s - time.monotonic()
-            with Watch(timeouts.idle_s, left_s, timeouts.total_s) as watch:
+            with watch:
                 watch.begin()
                 async for chunk in opened.chunks:
                     watch.end()
@@ -119,7 +125,7 @@ class Dispatcher:
                 failures.add(error)
                 if number == retries.max_attempts or not is_repeatable(error):
                     return None
-                if isinstance(error, RateLimited) and any(other.is_available for other in others):
+                if isinstance(error, RateLimited) and any(other.is_promising for other in others):
                     return None  # who asks to come later is not waited for where another can answer now
                 wait_s = backoff_s(retries, number, getattr(error, "retry_after_s", None), self._random)
             if wait_s is None or not _is_worth_it(call, state, wait_s, stream=stream):
@@ -143,7 +149,7 @@ class Dispatcher:
         asked = [(state, first)]
 
         def second() -> Coroutine[Any, Any, Opened] | None:
-            other = next((each for each in others if each.is_available), None)
+            other = next((each for each in others if each.is_promising), None)
             if other is None or not _is_worth_it(call, other, 0, stream=stream):
                 return None
             if self._hedge_budget is None or not self._hedge_budget.withdraw():
@@ -175,5 +181,4 @@ def _is_worth_it(call: DispatchCall, state: TargetState, wait_s: float, *, strea
     by = call.deadline.first_token_by
     if by is None:
         return True
-    usual_s = state.latency(stream=stream).mean or 0.0
-    return time.monotonic() + wait_s + usual_s < by
+    return time.monotonic() + wait_s + state.latency(stream=stream).expected_s < by

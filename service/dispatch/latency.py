@@ -14,6 +14,8 @@ _LEAST_WEIGHT = 0.1
 """Of a new measurement in the mean, at the least: about the last ten count."""
 _HALF_LIFE_S = 30.0
 """A mean that is so old counts as much as the new measurement: what was measured before a pause says little."""
+_STALE_S = 60.0
+"""A mean that is so old is no reason against asking: a target that was slow would never be seen to be fast again."""
 
 
 class LatencyWindow:
@@ -51,9 +53,12 @@ class LatencyWindow:
     @property
     def p95(self) -> float | None:
         """What 95 of 100 needed at most; None while too little is known."""
-        if len(self._sorted) < _LEAST_SAMPLES:
-            return None
-        return self._sorted[math.ceil(0.95 * len(self._sorted)) - 1]
+        return self._quantile(0.95)
+
+    @property
+    def median(self) -> float | None:
+        """What half of the calls needed at most; None while too little is known. A few outliers don't change it."""
+        return self._quantile(0.5)
 
     @property
     def mean(self) -> float | None:
@@ -61,6 +66,18 @@ class LatencyWindow:
         return self._mean
 
     @property
+    def expected_s(self) -> float:
+        """What the next is likely to take, the mean; 0 where nothing is known of the last minute."""
+        if self._mean is None or self._clock() - self._measured_at >= _STALE_S:
+            return 0.0
+        return self._mean
+
+    @property
     def untried_s(self) -> float:
         """Seconds since the last measurement, or the last call that was to bring one; infinite before the first."""
         return self._clock() - self._tried_at
+
+    def _quantile(self, share: float) -> float | None:
+        if len(self._sorted) < _LEAST_SAMPLES:
+            return None
+        return self._sorted[math.ceil(share * len(self._sorted)) - 1]

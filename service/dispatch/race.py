@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 Answer = TypeVar("Answer")
@@ -19,8 +20,8 @@ async def race(
     """What `first` returns, or `second`, which is started where `first` is not done after `after_s`.
 
     A failure counts only once nothing else can still answer; then the one of `first` is raised. Whoever has
-    not won is cancelled, and has ended before this returns. If both answer at once, `first` wins and the
-    other's answer is given back.
+    not won is cancelled, and has ended before this returns, unless this is cancelled a second time meanwhile.
+    If both answer at once, `first` wins and the other's answer is given back.
 
     Args:
         first: Starts the first attempt.
@@ -52,8 +53,10 @@ def _has_answered(task: asyncio.Task[Any]) -> bool:
 async def _end(tasks: list[asyncio.Task[Answer]], give_back: Callable[[Answer], Awaitable[None]]) -> None:
     for task in tasks:
         task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
-    for task in tasks:
-        if _has_answered(task):
-            await give_back(task.result())
+    try:
+        if tasks:
+            await asyncio.wait(tasks)
+    finally:  # also where the waiting is cancelled: an answer keeps its slot and its connection until it is given back
+        async with AsyncExitStack() as answers:
+            for task in filter(_has_answered, tasks):
+                answers.push_async_callback(give_back, task.result())

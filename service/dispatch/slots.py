@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 from service.errors import ConcurrencyExhausted
 from service.limits import Concurrency
@@ -41,37 +41,36 @@ class Slots:
         return self._in_use
 
     @property
+    def is_full(self) -> bool:
+        """Whether a call would have to wait."""
+        return self._settings is not None and self._in_use >= self._settings.limit
+
+    @property
     def waiting(self) -> int:
         """Calls in the queue."""
         return len(self._queue)
-
-    @asynccontextmanager
-    async def taken(self, wait_until: float | None = None) -> AsyncGenerator[None]:
-        """Hold a slot; see `acquire`."""
-        await self.acquire(wait_until)
-        try:
-            yield
-        finally:
-            self.release()
 
     async def acquire(self, wait_until: float | None = None) -> None:
         """Take a slot, which `release` gives back; where one is free, without letting another task run.
 
         Args:
-            wait_until: Until when to wait at most, by the clock; `wait_s` bounds it in any case.
+            wait_until: Until when the caller can wait at most, by the clock; `wait_s` bounds it in any case.
 
         Raises:
-            ConcurrencyExhausted: The queue is full, or no slot became free in that time.
+            ConcurrencyExhausted: The queue is full, or no slot became free within `wait_s`.
+            TimeoutError: No slot became free until `wait_until`, which came first.
         """
         settings = self._settings
-        if settings is None or self._in_use < settings.limit:
+        if settings is None or not self.is_full:
             self._in_use += 1
-            if settings is not None and self._in_use == settings.limit:
+            if self.is_full:
                 self._full_since = self._clock()
             return
-        wait_s = settings.wait_s if wait_until is None else min(settings.wait_s, wait_until - self._clock())
-        if wait_s <= 0 or len(self._queue) >= settings.queue or not await self._wait(wait_s):
+        left_s = math.inf if wait_until is None else wait_until - self._clock()
+        if len(self._queue) >= settings.queue:
             raise ConcurrencyExhausted(self._retry_after_s())
+        if left_s <= 0 or not await self._wait(min(settings.wait_s, left_s)):
+            raise TimeoutError if left_s < settings.wait_s else ConcurrencyExhausted(self._retry_after_s())
 
     def release(self) -> None:
         """Give a slot back: to the first of the queue, where there is one."""

@@ -78,6 +78,11 @@ class TargetState:
         """Whether it can be asked: its provider is ready, and no open circuit keeps calls from it."""
         return self.is_ready() and self.breaker.is_available
 
+    @property
+    def is_promising(self) -> bool:
+        """Whether it can be asked at once and nothing speaks against it: no other call is a probe, it wants no time."""
+        return self.is_ready() and not self.is_cooling and not self.slots.is_full and self.breaker.retry_in_s <= 0
+
     def snapshot(self) -> TargetSnapshot:
         """How it does now."""
         return TargetSnapshot(self.target, self._state(), self.slots.in_use, self.slots.waiting)

@@ -3,51 +3,63 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
-from service.errors import Timeout
+from service.errors import Reason, Timeout, UpstreamError
+
+_TICK_S: Final = 0.001
+"""The event loop's timers count whole milliseconds, and may be that much ahead."""
 
 
 class Watch:
     """Ends the waiting of the running task for a provider that is silent, or busy, for too long.
 
-    Use it as a context around the reading of one answer. Time counts against the provider only between
-    `begin` and `end`, not while the caller is slow to take a chunk. One timer looks after the whole answer:
-    `asyncio.timeout` around each chunk would set two per chunk.
+    Use it as a context around the reading of one answer, from its first token on. Silence counts against the
+    provider only between `begin` and `end`, not while the caller is slow to take a chunk. One timer looks after
+    the whole answer: `asyncio.timeout` around each chunk would set two per chunk.
 
     Args:
         idle_s: Longest wait for one chunk.
-        left_s: What is left of the attempt's time; it goes on while the caller reads.
+        total_s: Longest time for the attempt; it goes on while the caller reads.
+        started: When the attempt began, on the clock of `time.monotonic`.
 
     Raises:
-        Timeout: Out of the context, in place of the CancelledError that ended the waiting.
+        Timeout: Out of the context, in place of the CancelledError that ended the waiting; or by `begin`.
+        UpstreamError: UPSTREAM_TIMEOUT as well, but most of the time was the caller's: no fault of the provider.
     """
 
-    __slots__ = ("_ends_at", "_has_fired", "_idle_s", "_is_idle", "_loop", "_since", "_task", "_timer", "_total_s")
+    __slots__ = ("_answered_at", "_callers_s", "_error", "_idle_s", "_since", "_task", "_timer", "_total_s", "ends_at")
 
-    def __init__(self, idle_s: float, left_s: float, total_s: float) -> None:
+    def __init__(self, idle_s: float, total_s: float, started: float) -> None:
+        self.ends_at = started + total_s
+        """When the attempt has to be over."""
         self._idle_s = idle_s
         self._total_s = total_s
-        self._loop = asyncio.get_running_loop()
-        self._ends_at = self._loop.time() + left_s
+        self._answered_at = time.monotonic()
+        self._callers_s = 0.0  # of the attempt's time, what the caller has taken
         self._since: float | None = None
-        self._has_fired = False
-        self._is_idle = False
+        self._error: UpstreamError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
 
     def begin(self) -> None:
         """From here on the provider is waited for."""
-        self._since = self._loop.time()
+        now = time.monotonic()
+        self._callers_s += now - self._answered_at
+        if now >= self.ends_at:
+            raise self._too_long()
+        self._since = now
 
     def end(self) -> None:
         """It has answered."""
         self._since = None
+        self._answered_at = time.monotonic()
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
-        self._look_again(self._loop.time() + self._idle_s)
+        self._look_in(min(self._idle_s, self.ends_at - time.monotonic()))
         return self
 
     def __exit__(
@@ -55,27 +67,34 @@ class Watch:
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if not self._has_fired or self._task is None:
+        if self._error is None or self._task is None:
             return
         # Whoever else cancelled the task meanwhile is to be obeyed.
         if self._task.uncancel() == 0 and isinstance(error, asyncio.CancelledError):
-            if self._is_idle:
-                raise Timeout(f"The provider sent nothing for {self._idle_s:g} s within its answer.") from None
-            raise Timeout(f"The provider's answer was not complete after {self._total_s:g} s.") from None
+            raise self._error from None
 
-    def _look_again(self, at: float) -> None:
-        self._timer = self._loop.call_at(min(at, self._ends_at), self._look)
+    def _look_in(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(max(seconds, _TICK_S), self._look)
 
     def _look(self) -> None:
-        now = self._loop.time()
-        if self._since is None:
-            # The caller is slow. An attempt past its time ends as soon as the provider is waited for again.
-            self._timer = self._loop.call_at(now + min(self._idle_s, 1.0), self._look)
+        now = time.monotonic()
+        if self._since is None:  # the caller is slow; `begin` looks at the attempt's end
+            self._look_in(min(self._idle_s, 1.0))
             return
-        self._is_idle = now >= self._since + self._idle_s
-        if not self._is_idle and now < self._ends_at:
-            self._look_again(self._since + self._idle_s)
+        idle_at = self._since + self._idle_s
+        if now < min(idle_at, self.ends_at):
+            self._look_in(min(idle_at, self.ends_at) - now)
             return
-        self._has_fired = True
+        is_idle = now >= idle_at
+        self._error = self._silent() if is_idle else self._too_long()
         if self._task is not None:
             self._task.cancel()
+
+    def _silent(self) -> UpstreamError:
+        return Timeout(f"The provider sent nothing for {self._idle_s:g} s within its answer.")
+
+    def _too_long(self) -> UpstreamError:
+        if self._callers_s > self._total_s / 2:
+            message = f"The answer was not complete after {self._total_s:g} s, since it was read too slowly."
+            return UpstreamError(Reason.UPSTREAM_TIMEOUT, message)
+        return Timeout(f"The provider's answer was not complete after {self._total_s:g} s.")

@@ -64,7 +64,9 @@ class ChatServicer(chat_service_pb2_grpc.ChatServiceServicer):
             order = _order(request, call, served)
             relay = Relay()
             chunks = order.dispatcher.stream(order.call)
-            reading = StreamReading(chunks, order.account, relay, is_rest=call.is_rest, shows_usage=shows_usage)
+            reading = StreamReading(
+                chunks, order.account, relay, call.journal, is_rest=call.is_rest, shows_usage=shows_usage
+            )
             task = asyncio.create_task(_within(served, reading.run))
             reader = Reader(task, call, order.leaving, self._drains, reading.read_on)
             call.on_interruption = reader.leave

@@ -146,10 +146,13 @@ class Guard(grpc.aio.ServerInterceptor):
             del error  # else this frame and the exception hold each other, and the request with them
         code = TABLE[failure.reason].code
         self._log(call, code.name, failure)
-        if call.has_written and call.is_rest:
-            # For as long as the caller takes to read: ended without it, the stream would look complete.
-            await context.write(error_chunk(failure))
-        await context.abort(code, failure.message, (*trailing_metadata(failure), *failure_metadata(call), *told))
+        try:
+            if call.has_written and call.is_rest:
+                # For as long as the caller takes to read: ended without it, the stream would look complete.
+                await context.write(error_chunk(failure))
+            await context.abort(code, failure.message, (*trailing_metadata(failure), *failure_metadata(call), *told))
+        except grpc.aio.InternalError:  # the caller has just left
+            raise asyncio.CancelledError from None
 
     def _log_departure(self, call: Call, context: Context) -> None:
         """Log a call whose caller has gone, or has no time left."""

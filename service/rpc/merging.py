@@ -102,9 +102,11 @@ def _has_any(message: Message, names: Iterable[str]) -> bool:
 
 def _marks_in(delta: Delta) -> Iterator[tuple[tuple[object, ...] | None, str | None]]:
     for call in delta.tool_calls:
-        if call.id or call.type or call.function.name or call.custom.name or call.HasField("extra_content"):
+        # An empty one as well: it would take the place of the name that was told before.
+        is_named = call.function.HasField("name") or call.custom.HasField("name")
+        if is_named or _has_any(call, ("id", "type", "extra_content")):
             yield ("tool_calls", call.index), None
-    if delta.function_call.name:
+    if delta.function_call.HasField("name"):
         yield ("function_call",), None
     if delta.HasField("audio"):
         yield from ((("audio", name), None) for name in ("id", "expires_at") if delta.audio.HasField(name))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from google.protobuf.struct_pb2 import NULL_VALUE
 
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletionChunk
+from service.dispatch.call import Journal
 from service.rpc.accounting import Account
 from service.rpc.frames import forget_frames
 from service.rpc.relay import Relay
@@ -21,6 +23,7 @@ class StreamReading:
         chunks: What is read; closed at the end.
         account: Is settled at the end.
         relay: Is told of the end.
+        journal: Tells when the attempt has to be over.
         is_rest: Whether the gateway makes events of the chunks.
         shows_usage: Whether the caller gets the usage.
     """
@@ -30,6 +33,7 @@ class StreamReading:
         chunks: AsyncGenerator[ChatCompletionChunk],
         account: Account,
         relay: Relay,
+        journal: Journal,
         *,
         is_rest: bool,
         shows_usage: bool,
@@ -37,6 +41,7 @@ class StreamReading:
         self._chunks = chunks
         self._account = account
         self._relay = relay
+        self._journal = journal
         self._is_rest = is_rest
         self._shows_usage = shows_usage
         self._most_tokens: int | None = None
@@ -76,8 +81,15 @@ class StreamReading:
                 if self._is_rest and not chunk.choices:
                     chunk.empty_choices = NULL_VALUE
                 if not self._relay.put(chunk):
-                    await self._relay.room()
+                    await self._room()
         return True
+
+    async def _room(self) -> None:
+        """Wait for room in the relay, or until the attempt has to be over: then the next chunk is not to be had."""
+        ends_at = self._journal.ends_at
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if ends_at is None else ends_at - time.monotonic()):
+                await self._relay.room()
 
 
 def _is_cancelled(error: BaseException) -> bool:

@@ -44,7 +44,7 @@ def completion_metadata(call: Call) -> Pairs:
 
 def _attempts(call: Call) -> Pairs:
     target = call.journal.target
-    if target is None:
+    if target is None or not call.journal.attempts:
         return ()
     return (
         ("x-parley-target", header_value(str(target))),

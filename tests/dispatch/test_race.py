@@ -116,3 +116,18 @@ async def test_a_cancelled_race_ends_both_and_gives_back_what_was_won() -> None:
     assert racing.cancelled()
     assert runner.cancelled == ["a"]
     assert runner.given_back == ["b"]
+
+
+async def test_a_race_that_is_cancelled_twice_gives_back_what_was_won_all_the_same() -> None:
+    runner = Runner()
+    racing = asyncio.create_task(runner.race(runner.run("a", None), runner.stubborn("b")))
+    while runner.started != ["a", "b"]:  # noqa: ASYNC110 - nobody sets an event
+        await asyncio.sleep(0.001)
+
+    racing.cancel()
+    await asyncio.sleep(0)  # it waits for both to end
+    racing.cancel()
+    await asyncio.wait({racing})
+
+    assert racing.cancelled()
+    assert (runner.cancelled, runner.given_back) == (["a"], ["b"])

@@ -57,7 +57,7 @@ async def test_who_has_no_time_to_wait_is_refused_without_another_task_running()
     await slots.acquire()
     ran: list[str] = []
     asyncio.get_running_loop().call_soon(ran.append, "another")
-    with pytest.raises(ConcurrencyExhausted):
+    with pytest.raises(TimeoutError):
         await slots.acquire(wait_until=0)
     assert ran == []
 
@@ -80,7 +80,7 @@ async def test_nobody_overtakes_the_queue() -> None:
     await slots.acquire()
     (first,) = await queued(slots)
     slots.release()  # handed over, though the waiter has not run yet
-    with pytest.raises(ConcurrencyExhausted):
+    with pytest.raises(TimeoutError):
         await slots.acquire(wait_until=0)
     await first
     assert slots.in_use == 1
@@ -106,13 +106,22 @@ async def test_without_a_queue_there_is_no_waiting() -> None:
         await slots.acquire()
 
 
-@pytest.mark.parametrize(("wait_s", "left_s"), [(AT_ONCE, None), (60.0, AT_ONCE), (AT_ONCE, 60.0)])
-async def test_the_shorter_limit_ends_the_wait(wait_s: float, left_s: float | None) -> None:
+@pytest.mark.parametrize(
+    ("wait_s", "left_s", "error"),
+    [
+        (AT_ONCE, None, ConcurrencyExhausted),
+        (60.0, AT_ONCE, TimeoutError),
+        (AT_ONCE, 60.0, ConcurrencyExhausted),
+    ],
+)
+async def test_the_shorter_limit_ends_the_wait_and_is_told(
+    wait_s: float, left_s: float | None, error: type[Exception]
+) -> None:
     clock = Clock()
     slots = Slots(limited(wait_s=wait_s), clock)
     await slots.acquire()
     async with asyncio.timeout(10):
-        with pytest.raises(ConcurrencyExhausted):
+        with pytest.raises(error):
             await slots.acquire(None if left_s is None else clock.now + left_s)
     assert (slots.in_use, slots.waiting) == (1, 0)
     slots.release()
@@ -123,7 +132,7 @@ async def test_with_no_time_left_a_free_slot_is_still_taken() -> None:
     clock = Clock()
     slots = Slots(limited(), clock)
     await slots.acquire(wait_until=clock.now - 1)
-    with pytest.raises(ConcurrencyExhausted):
+    with pytest.raises(TimeoutError):
         await slots.acquire(wait_until=clock.now - 1)
     assert (slots.in_use, slots.waiting) == (1, 0)
 
@@ -213,28 +222,6 @@ async def test_the_end_of_a_wait_leaves_no_timer(
     assert [timer.cancelled() for timer in timers] == [True]
 
 
-async def test_the_context_gives_its_slot_back_whatever_happens() -> None:
-    slots = Slots(limited())
-    seen = []
-
-    async def broken() -> None:
-        async with slots.taken():
-            seen.append(slots.in_use)
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        await broken()
-    assert (seen, slots.in_use) == ([1], 0)
-
-
-async def test_the_context_of_someone_refused_gives_nothing_back() -> None:
-    slots = Slots(limited())
-    await slots.acquire()
-    with pytest.raises(ConcurrencyExhausted):
-        await slots.taken(wait_until=0).__aenter__()
-    assert slots.in_use == 1
-
-
 async def test_without_settings_it_counts_and_lets_everything_through() -> None:
     slots = Slots(None)
     for _ in range(5000):
@@ -246,7 +233,7 @@ async def test_without_settings_it_counts_and_lets_everything_through() -> None:
 
 async def refused(slots: Slots) -> float:
     with pytest.raises(ConcurrencyExhausted) as caught:
-        await slots.acquire(wait_until=0)
+        await slots.acquire()
     assert caught.value.retry_after_s is not None
     return caught.value.retry_after_s
 
@@ -266,13 +253,15 @@ async def test_retry_after_is_how_long_the_last_of_the_queue_would_wait(
     limit: int, hold_s: float, in_queue: int, retry_after_s: float
 ) -> None:
     clock = Clock()
-    slots = Slots(limited(limit), clock)
+    slots = Slots(limited(limit, queue=in_queue), clock)
     for _ in range(limit):
         await slots.acquire()
-    tasks = await queued(slots, 20)
-    for _ in range(20 - in_queue):  # each call lasts `hold_s`, so one of them ends every `hold_s / limit`
+    tasks = [*await queued(slots, in_queue)]
+    for _ in range(20):  # each call lasts `hold_s`, so one of them ends every `hold_s / limit`, and another comes
         clock.advance(hold_s / limit)
         slots.release()
+        tasks.append(asyncio.create_task(slots.acquire()))
+        await asyncio.sleep(0)
     assert await refused(slots) == pytest.approx(retry_after_s)
     for task in tasks:
         task.cancel()
@@ -281,7 +270,7 @@ async def test_retry_after_is_how_long_the_last_of_the_queue_would_wait(
 
 async def test_retry_after_grows_while_nothing_becomes_free() -> None:
     clock = Clock()
-    slots = Slots(limited(), clock)
+    slots = Slots(limited(queue=0), clock)
     await slots.acquire()
     assert await refused(slots) == 1.0
     clock.advance(7)
@@ -290,13 +279,15 @@ async def test_retry_after_grows_while_nothing_becomes_free() -> None:
 
 async def test_idle_time_is_not_taken_for_slowness() -> None:
     clock = Clock()
-    slots = Slots(limited(2), clock)
+    slots = Slots(limited(2, queue=0), clock)
     for _ in range(10):
         clock.advance(500)
-        async with slots.taken():
-            clock.advance(500)  # one of two is free
-            async with slots.taken():
-                clock.advance(2)
+        await slots.acquire()
+        clock.advance(500)  # one of two is free
+        await slots.acquire()
+        clock.advance(2)
+        slots.release()
+        slots.release()
     await slots.acquire()
     await slots.acquire()
     assert await refused(slots) == pytest.approx(2.0)
@@ -314,13 +305,14 @@ async def _shaken(random: Random, limit: int, queue: int) -> None:
 
     async def call(may_end: asyncio.Event) -> None:
         nonlocal holding
-        async with slots.taken():
-            holding += 1
-            assert holding <= limit
-            try:
-                await may_end.wait()
-            finally:
-                holding -= 1
+        await slots.acquire()
+        holding += 1
+        assert holding <= limit
+        try:
+            await may_end.wait()
+        finally:
+            holding -= 1
+            slots.release()
 
     calls: list[tuple[asyncio.Task[None], asyncio.Event]] = []
     for _ in range(60):

@@ -7,8 +7,10 @@ import time
 
 import grpc
 
+from service.limits import Breaker, Concurrency, Limits
 from tests.support.asking import SOON_S, Played, read_to_end, stub_of, until
 from tests.support.chunks import ending, opening, saying, usage_of
+from tests.support.faces import grpc_failure
 from tests.support.in_process import in_process
 from tests.support.json_form import to_proto
 
@@ -75,3 +77,19 @@ async def test_a_slow_reader_holds_up_nobody_else() -> None:
         call.cancel()
         await asyncio.wait_for(slow.closed.wait(), SOON_S)
         await until(lambda: len(service.calls()) == 2)
+
+
+async def test_a_reader_that_reads_nothing_keeps_its_slot_no_longer_than_an_attempt_may_take() -> None:
+    slow = Played([opening(), *[saying("x" * 10_000)] * 10_000, ending()])
+    limits = Limits(total_timeout_s=1, concurrency=Concurrency(limit=1, queue=0), breaker=Breaker(failures=1))
+    async with in_process({"m": slow}, limits=limits) as service, stub_of(service.address, **ONE_WINDOW) as stub:
+        call = stub.StreamChatCompletion(REQUEST)
+        await call.read()
+        await asyncio.wait_for(slow.closed.wait(), SOON_S)
+        (target,) = service.served.models["m"].targets
+        await until(lambda: target.slots.in_use == 0)
+        ended = await read_to_end(call)
+
+    assert slow.was_cut
+    assert grpc_failure(ended.error).code == "upstream_timeout"
+    assert target.breaker.state == "closed", "it is not the provider's fault"

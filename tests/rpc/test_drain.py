@@ -268,13 +268,13 @@ async def test_a_health_watcher_learns_every_change_and_holds_no_drain_back() ->
 
 
 async def test_health_is_final_after_a_shutdown() -> None:
-    health = Health(("",))
+    health = Health()
     states = []
     for is_serving in (True, False, True):
-        health.set_serving(is_serving=is_serving)
+        health.set_serving(takes_calls=is_serving, answers_chats=is_serving)
         states.append((await health.Check(HealthCheckRequest(), None)).status)  # type: ignore[arg-type]
     health.shut_down()
-    health.set_serving(is_serving=True)
+    health.set_serving(takes_calls=True, answers_chats=True)
     states.append((await health.Check(HealthCheckRequest(), None)).status)  # type: ignore[arg-type]
 
     assert states == [SERVING, NOT_SERVING, SERVING, NOT_SERVING]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import logging
 import re
 import sys
 from collections.abc import AsyncGenerator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -20,9 +22,12 @@ from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompl
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from service._gen.parley.v1.model_service_pb2 import GetModelRequest, ListModelsRequest
-from service.errors import ParleyError, Reason
+from service.errors import Interrupted, ParleyError, Reason
 from service.logs import JsonFormatter
+from service.rpc.access_log import AccessLog
 from service.rpc.auth import Keys
+from service.rpc.guard import Guard
+from service.rpc.in_flight import InFlight
 from tests.conftest import KEY
 from tests.support.faces import FACES, Face, ask, grpc_failure
 from tests.support.health import health_stub
@@ -115,6 +120,39 @@ async def test_a_cancellation_is_logged_and_not_swallowed() -> None:
                 await service.in_flight.wait_idle()
 
         assert [line["status"] for line in service.calls()] == ["CANCELLED"]
+
+
+class GoneContext:
+    """gRPC's, of a caller that leaves in the moment in which its status is sent."""
+
+    async def read(self) -> bytes:
+        return b""
+
+    def time_remaining(self) -> None:
+        return None
+
+    def add_done_callback(self, _callback: object) -> None:
+        pass
+
+    async def abort(self, *_status: object) -> None:
+        raise grpc.aio.InternalError("Failed execute_batch")
+
+
+async def test_a_caller_that_leaves_as_it_is_told_of_a_failure_is_no_failure_of_the_service() -> None:
+    async def fail(_request: object, _context: object) -> None:
+        raise Interrupted("cut")
+
+    async def continuation(_details: object) -> grpc.RpcMethodHandler[Any, Any]:
+        return grpc.unary_unary_rpc_method_handler(fail)
+
+    log = io.BytesIO()
+    guard = Guard(Keys([]), AccessLog(log), InFlight())
+    details: Any = SimpleNamespace(method="/parley.v1.ChatService/CreateChatCompletion", invocation_metadata=())
+    handler: Any = await guard.intercept_service(continuation, details)
+
+    with pytest.raises(asyncio.CancelledError):  # as gRPC expects of a call whose caller has gone
+        await handler.stream_unary(None, GoneContext())
+    assert b"UPSTREAM_INTERRUPTED" in log.getvalue()
 
 
 @pytest.mark.parametrize("face", FACES)

@@ -21,6 +21,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.model_service_pb2 import GetModelRequest, ListModelsRequest
+from service.health import CHAT_SERVICE
 from tests.conftest import KEY, ONCE, stack_config
 from tests.support.faces import grpc_failure
 from tests.support.health import health_stub
@@ -409,7 +410,7 @@ def test_readiness_follows_the_circuits_of_all_models(upstream: FakeUpstream, tm
     }
     script = Script(status=500, body={"error": {"message": "no"}})
     with started(config, tmp_path) as service, service.stack.channel() as channel, upstream.scripted(script):
-        watched = health_stub(channel).Watch(HealthCheckRequest(), timeout=60)
+        watched = health_stub(channel).Watch(HealthCheckRequest(service=CHAT_SERVICE), timeout=60)
         states = (answer.status for answer in watched)
         assert next(states) == HealthCheckResponse.SERVING
         for fields in ({"user": script.user}, {"model": "dead"}):
@@ -425,7 +426,7 @@ def test_readiness_looks_at_the_new_configuration(upstream: FakeUpstream, tmp_pa
     config = stack_config(upstream)
     config["models"] = {"dead": {**config["models"]["dead"], "breaker": {"failures": 1, "open_s": 60}}}
     with started(config, tmp_path) as service, service.stack.channel() as channel:
-        watched = health_stub(channel).Watch(HealthCheckRequest(), timeout=60)
+        watched = health_stub(channel).Watch(HealthCheckRequest(service=CHAT_SERVICE), timeout=60)
         states = (answer.status for answer in watched)
         assert next(states) == HealthCheckResponse.SERVING
         assert service.failure(model="dead") == "upstream_unavailable"

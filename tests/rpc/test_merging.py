@@ -109,6 +109,14 @@ KEPT_APART: dict[str, Callable[[], tuple[ChatCompletionChunk, ChatCompletionChun
     "another fingerprint": lambda: (piece("a"), piece("b", system_fingerprint="f")),
     "other filter results": lambda: (_filtered("a", "safe"), _filtered("b", "low")),
     "a call whose head is told twice": lambda: (piece(call(0, "", id="a")), piece(call(0, "", id="a"))),
+    "a call whose head is told anew, and empty": lambda: (
+        piece(call(0, "", id="a", type="function", name="f")),
+        piece(call(0, "{", id="", type="", name="")),
+    ),
+    "a function whose name is told anew, and empty": lambda: (
+        piece(Delta(function_call=FunctionCall(name="f", arguments=""))),
+        piece(Delta(function_call=FunctionCall(name="", arguments="{"))),
+    ),
     "a block of another type": lambda: (
         piece(details(index=0, type="reasoning.text", text="a")),
         piece(details(index=0, type="reasoning.encrypted", data="b")),

@@ -1,4 +1,4 @@
-"""Readiness: NOT_SERVING only while no target of any model can be asked."""
+"""Readiness: conversations are NOT_SERVING only while no target of any model can be asked, the replica never for that."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.dispatch.dispatcher import Dispatcher
 from service.dispatch.served import Current, Served
 from service.dispatch.target import TargetState
 from service.dispatch.timeouts import attempt_timeouts
-from service.health import NOT_SERVING, SERVING, Health
+from service.health import CHAT_SERVICE, MODEL_SERVICE, NOT_SERVING, OVERALL, SERVING, Health
 from service.limits import Breaker, Limits
 from service.providers.provider import Provider
 from service.providers.transport import Timeouts
@@ -49,7 +49,7 @@ class Parts:
     """Two models, of two targets and of one."""
 
     def __init__(self, open_s: float = 100.0) -> None:
-        self.health = Health(("",))
+        self.health = Health()
         self.current = Current(Served({}))
         self.readiness = Readiness(self.health, self.current)
         self.ready = Ready()
@@ -65,8 +65,8 @@ class Parts:
         )
         self.readiness.refresh()
 
-    async def state(self) -> int:
-        answer = await self.health.Check(HealthCheckRequest(), None)  # type: ignore[arg-type]  # it needs no context
+    async def state(self, service: str = CHAT_SERVICE) -> int:
+        answer = await self.health.Check(HealthCheckRequest(service=service), None)  # type: ignore[arg-type]  # it needs no context
         return answer.status
 
     async def became(self, state: int) -> None:
@@ -90,6 +90,23 @@ async def test_health_is_serving_while_any_target_of_any_model_can_be_asked() ->
     parts.readiness.close()
 
     assert seen == [SERVING, SERVING, SERVING, NOT_SERVING]
+
+
+async def test_open_circuits_keep_no_calls_from_this_replica() -> None:
+    parts = Parts()
+    for state in (parts.first, parts.second, parts.third):
+        _break(state.breaker)
+    parts.readiness.close()
+
+    assert [await parts.state(name) for name in (OVERALL, MODEL_SERVICE)] == [SERVING, SERVING]
+
+
+async def test_a_replica_without_a_ready_model_takes_no_calls() -> None:
+    parts = Parts()
+    parts.ready.is_so = False
+    parts.readiness.refresh()
+
+    assert [await parts.state(name) for name in (OVERALL, MODEL_SERVICE)] == [NOT_SERVING, NOT_SERVING]
 
 
 async def test_health_is_serving_again_when_the_first_circuits_time_is_over() -> None:

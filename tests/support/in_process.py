@@ -28,7 +28,7 @@ from service.rpc.guard import Guard
 from service.rpc.in_flight import InFlight
 from service.rpc.leaving import Drains
 from service.rpc.models import ModelServicer
-from service.server import HEALTH_NAMES, Server
+from service.server import Server
 from tests.support.secret_watch import look
 
 
@@ -87,12 +87,12 @@ async def in_process(
     Without `models`, there is one for each provider, of its name.
     """
     settings = server or config.Server(grpc_address="127.0.0.1:0", drain_grace_s=1.0, drain_notice_s=0)
-    in_flight, drains, health, log = InFlight(), Drains(), Health(HEALTH_NAMES), io.BytesIO()
+    in_flight, drains, health, log = InFlight(), Drains(), Health(), io.BytesIO()
     named = {name: (name,) for name in providers} if models is None else models
     served = Served({name: _dispatcher(name, targets, providers, limits) for name, targets in named.items()})
     current = Current(served)
     running = Server(settings, Guard(keys or Keys([]), AccessLog(log), in_flight), in_flight, health, drains)
-    health.set_serving(is_serving=True)
+    health.set_serving(takes_calls=True, answers_chats=True)
     addresses = await running.start(ChatServicer(current, sse_keepalive_s, drains), ModelServicer(current))
     try:
         yield InProcess(addresses["grpc"], log, in_flight, drains, served, running.drain)

@@ -84,7 +84,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     UNAVAILABLE, 503; server_error, upstream_unavailable.
     """
     ERROR_REASON_UPSTREAM_TIMEOUT: _ErrorReason.ValueType  # 15
-    """The provider did not answer, or fell silent, for longer than its configured timeouts.
+    """The provider did not answer, or fell silent, for longer than its configured timeouts; or its answer
+    was not complete within `total_timeout_s`, be it because it was read too slowly.
     DEADLINE_EXCEEDED, 504; server_error, upstream_timeout.
     """
     ERROR_REASON_UPSTREAM_MALFORMED: _ErrorReason.ValueType  # 16
@@ -197,7 +198,8 @@ ERROR_REASON_UPSTREAM_UNAVAILABLE: ErrorReason.ValueType  # 14
 UNAVAILABLE, 503; server_error, upstream_unavailable.
 """
 ERROR_REASON_UPSTREAM_TIMEOUT: ErrorReason.ValueType  # 15
-"""The provider did not answer, or fell silent, for longer than its configured timeouts.
+"""The provider did not answer, or fell silent, for longer than its configured timeouts; or its answer
+was not complete within `total_timeout_s`, be it because it was read too slowly.
 DEADLINE_EXCEEDED, 504; server_error, upstream_timeout.
 """
 ERROR_REASON_UPSTREAM_MALFORMED: ErrorReason.ValueType  # 16

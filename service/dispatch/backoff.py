@@ -6,6 +6,8 @@ from random import Random
 
 from service.limits import Retries
 
+_LEAST = 0.7
+"""The least part of a wait that chance leaves of it."""
 _LONGER_BY = 0.1
 """Callers that a provider told the same `retry-after` come back spread over so much more of it."""
 
@@ -23,5 +25,5 @@ def backoff_s(settings: Retries, repeat_number: int, retry_after_s: float | None
         if retry_after_s > settings.max_backoff_s:
             return None
         return min(retry_after_s * random.uniform(1, 1 + _LONGER_BY), settings.max_backoff_s)
-    # Never less than half: a wait of nearly nothing would repeat the request into the same trouble.
-    return min(settings.backoff_s * 2.0 ** (repeat_number - 1), settings.max_backoff_s) * random.uniform(0.5, 1)
+    # Never less than that part: each wait is clearly longer than the one before it, whatever chance says.
+    return min(settings.backoff_s * 2.0 ** (repeat_number - 1), settings.max_backoff_s) * random.uniform(_LEAST, 1)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from gateway.bootstrap import render, render_json
-from gateway.config import Config, ConfigError, load_config
+from gateway.config import Config, ConfigError, Endpoint, load_config
 from gateway.hint import hint
 
 COMMANDS = {
@@ -55,6 +57,8 @@ def _check(config: Config) -> int:
 
 def _run(config: Config) -> None:
     """Replace this process by Envoy's supervisor, which needs much less memory."""
+    _open_standard_streams()
+    _check_unused(config.listener)
     if config.admin_address_path is not None and Path(config.admin_address_path).is_file():
         Path(config.admin_address_path).unlink()  # of an earlier run, whose port may be another's by now
     address_path = config.admin_address_path or _inherited_file("")
@@ -63,8 +67,31 @@ def _run(config: Config) -> None:
     envoy += ["--file-flush-interval-msec", "1000"]  # of the access log; Envoy's 10 s hide too much
     command = [sys.executable, "-m", "gateway.supervisor", "--admin-address-path", address_path]
     command += ["--drain-grace-s", str(config.gateway.drain_grace_s), "--", *envoy]
-    sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606  # no shell is wanted
+
+
+def _check_unused(address: Endpoint) -> None:
+    """Raise ConfigError where another process listens: Envoy would share the port and get a part of its connections."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier run don't count
+            if address.host == "::":
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # as Envoy listens there
+            probe.bind((address.host, address.port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:  # all else Envoy tells; it may also have rights that this process has not
+            raise ConfigError(f"gateway.http_address: {address} can't be listened at: {error.strerror}") from error
+
+
+def _open_standard_streams() -> None:
+    """Have something stand where a standard stream was closed, or Envoy would write its log into what is opened next."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.set_inheritable(number, True)  # noqa: FBT003  # its only form
 
 
 def _inherited_file(content: str) -> str:

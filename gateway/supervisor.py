@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +21,7 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 ENDING = {signal.SIGTERM, signal.SIGINT}
 PASSED_ON = {signal.SIGHUP, signal.SIGUSR1}  # Envoy ignores the first, and opens its logs anew at the second
 SIGNALS = ENDING | PASSED_ON | {signal.SIGCHLD}
+STDERR = 2
 POLL_S = 0.1
 ADMIN_TIMEOUT_S = 2.0
 # Envoy ends within a few milliseconds of SIGTERM, unless something is wrong with it.
@@ -42,6 +44,11 @@ class Admin:
     def __init__(self, address_path: str) -> None:
         self._path = Path(address_path)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether Envoy has come so far as to have one."""
+        return bool(self._address())
+
     def post(self, path: str) -> bool:
         """Whether Envoy did what `path` stands for."""
         return self._ask("POST", path) is not None
@@ -56,8 +63,10 @@ class Admin:
             return None
 
     def _ask(self, method: str, path: str) -> str | None:
+        address = self._address()
+        if not address:
+            return None  # http.client would take it for port 80 of this machine
         try:
-            address = self._path.read_text("utf-8").strip()
             connection = http.client.HTTPConnection(address, timeout=ADMIN_TIMEOUT_S)
             try:
                 connection.request(method, path)
@@ -68,6 +77,12 @@ class Admin:
         except (OSError, ValueError, http.client.HTTPException):
             return None
         return text if answer.status == http.HTTPStatus.OK else None
+
+    def _address(self) -> str:
+        try:
+            return self._path.read_text("utf-8").strip()
+        except (OSError, ValueError):
+            return ""
 
 
 class Supervisor:
@@ -104,13 +119,20 @@ class Supervisor:
 
     def _drain(self) -> None:
         """Let open calls finish: until there are none, the grace is over, or a signal says not to wait."""
-        end = time.monotonic() + self._drain_grace_s
-        # /readyz fails from here on, and connections are closed after the answer that they wait for. New ones are
-        # taken for as long as Envoy's --drain-time-s, for balancers that have not looked yet.
-        if not (self._admin.post("/healthcheck/fail") and self._admin.post("/drain_listeners?graceful")):
+        if not self._admin.is_there:
             return  # it has not begun to serve
-        # Looked at twice: between a look and the end, no new connection may come in.
-        while not (self._is_idle() and self._admin.post("/drain_listeners") and self._is_idle()):
+        end = time.monotonic() + self._drain_grace_s
+        is_draining = False
+        while True:
+            # /readyz fails from here on, and connections are closed after the answer that they wait for. New ones are
+            # taken for as long as Envoy's --drain-time-s, for balancers that have not looked yet. Asked again where
+            # Envoy does not answer: calls go on without its main thread.
+            is_draining = is_draining or (
+                self._admin.post("/healthcheck/fail") and self._admin.post("/drain_listeners?graceful")
+            )
+            # Looked at twice: between a look and the end, no new connection may come in.
+            if is_draining and self._is_idle() and self._admin.post("/drain_listeners") and self._is_idle():
+                return
             if time.monotonic() >= end:
                 load = self._admin.load()
                 _say(f"{load.requests if load else 'some'} calls outlasted the grace period and are cut")
@@ -174,7 +196,8 @@ def _start(command: list[str]) -> int:
 
 
 def _say(text: str) -> None:
-    os.write(sys.stderr.fileno(), f"gateway: {text}\n".encode())
+    with suppress(OSError):  # a full disk, or a pipe that nobody reads, must not end open calls
+        os.write(STDERR, f"gateway: {text}\n".encode())
 
 
 def main() -> NoReturn:

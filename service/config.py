@@ -277,7 +277,10 @@ def _convert(value: object, wanted: Any, path: str) -> Any:
     try:
         return msgspec.convert(value, wanted, dec_hook=_refuse_secret)
     except msgspec.ValidationError as error:
-        problem, _, place = str(error).partition(" - at `$")
+        problem, _, place = str(error).partition(" - at `")
+        if place.startswith("key` in `"):  # YAML reads 4, yes and 2026-11-22 as no text
+            problem, place = f"{problem} as a key; write it in quotes", place.removeprefix("key` in `")
+        place = place.removeprefix("$")
         where = (path + place.rstrip("`")).lstrip(".") or "the file"
         if problem.startswith(("Invalid value", "Invalid enum value")):
             last = place.rpartition(".")[2].rstrip("`")
@@ -383,7 +386,8 @@ def _check_dialect(provider: OpenAIProvider, path: str) -> None:
 
 
 def _check_auth(auth: Auth) -> None:
-    names = set()
+    names: set[str] = set()
+    named: dict[str, str] = {}
     for index, key in enumerate(auth.keys):
         if not re.fullmatch(r"[0-9a-fA-F]{64}", key.sha256):
             raise ConfigError(
@@ -392,3 +396,6 @@ def _check_auth(auth: Auth) -> None:
         if key.name in names:
             raise ConfigError(f"auth.keys[{index}].name: {key.name!r} occurs twice")
         names.add(key.name)
+        first = named.setdefault(key.sha256.lower(), key.name)
+        if first != key.name:
+            raise ConfigError(f"auth.keys[{index}].sha256: the key of {first!r} once more; it can have one name")

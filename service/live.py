@@ -18,7 +18,7 @@ from service.server import Server
 
 _log = logging.getLogger(__name__)
 
-_RELOADED: Final = frozenset({"drain_grace_s"})
+_RELOADED: Final = frozenset({"drain_grace_s", "drain_notice_s"})
 """What a reload takes of `server`; the rest is read as the service starts."""
 
 
@@ -71,6 +71,7 @@ class Live:
             raise
         set_keys(self._keys, settings.auth)
         self._server.drain_grace_s = settings.server.drain_grace_s
+        self._server.drain_notice_s = settings.server.drain_notice_s
         self._current.swap(new.served)
         self._generation = new
         self._readiness.refresh()

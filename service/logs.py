@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
+from pathlib import Path
 
 import msgspec
 
@@ -31,6 +33,20 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = record.exc_info[0].__name__
             line["traceback"] = "".join(traceback.format_tb(record.exc_info[2]))
         return msgspec.json.encode(line).decode()
+
+
+def open_standard_streams() -> None:
+    """Have something stand where a standard stream was closed, before anything else takes its place.
+
+    An event loop's descriptor would, which libuv refuses to close: the process would end by SIGABRT.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
 
 
 def set_up_logging() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from service import config
 from service.errors import ConfigError
@@ -33,6 +33,7 @@ class ConfigFile:
     def __init__(self, path: Path | None, read: Callable[[], config.Config] = config.load_config) -> None:
         self.path = path
         self._read = read
+        self._is_first = True
         self._loaded: FileState = None
         self._seen: FileState = None
 
@@ -40,10 +41,13 @@ class ConfigFile:
         """Read it.
 
         Raises:
-            ConfigError: As `config.load_config`.
+            ConfigError: As `config.load_config`; also where it is a pipe, which holds what it says only once.
         """
+        is_first, self._is_first = self._is_first, False
         # Before it is read: what is written meanwhile is a change, to be found by the next look.
         self._loaded = self._seen = self._state()
+        if not is_first and self.path is not None and self.path.is_fifo():  # to open it may take for ever
+            raise ConfigError(f"PARLEY_CONFIG: {self.path} is a pipe, which is read only as the service starts")
         return self._read()
 
     def has_changed(self) -> bool:
@@ -67,7 +71,7 @@ class Reloader:
     def __init__(
         self,
         file: ConfigFile,
-        adopt: Callable[[config.Config], Awaitable[None]],
+        adopt: Callable[[config.Config], Coroutine[Any, Any, None]],
         look_every_s: float = _LOOK_EVERY_S,
     ) -> None:
         self._file = file
@@ -91,13 +95,26 @@ class Reloader:
             self._asked.clear()
             await self._reload()
 
+    async def _adopt_unless_outdated(self, settings: config.Config) -> None:
+        """Adopt `settings`, unless the file changes meanwhile: what it brings may take minutes to load, or never do."""
+        adopting = asyncio.create_task(self._adopt(settings))
+        try:
+            while not (await asyncio.wait({adopting}, timeout=self._look_every_s))[0]:
+                if self._file.has_changed():
+                    _log.warning("the file has changed again, what it said before is not waited for any longer")
+                    self.ask()
+                    return
+            adopting.result()
+        finally:
+            await _ended(adopting)
+
     async def _reload(self) -> None:
         if self._file.path is None:
             _log.warning("there is no configuration to reload: PARLEY_CONFIG names no file")
             return
         try:
             settings = await asyncio.to_thread(self._file.load)
-            await self._adopt(settings)
+            await self._adopt_unless_outdated(settings)
         except ConfigError as error:
             _log.error("the new configuration can't be used, the last one stays in force: %s", error)
         except Exception as error:  # noqa: BLE001 - a fault of the service's own, which must not end running calls
@@ -107,3 +124,11 @@ class Reloader:
                 type(error).__name__,
                 where,
             )
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel it where it is not over, and wait until it is; what became of it then is of no interest."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()

@@ -13,9 +13,9 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from service import config
-from service._gen.parley.v1 import chat_service_pb2, chat_service_pb2_grpc, model_service_pb2, model_service_pb2_grpc
+from service._gen.parley.v1 import chat_service_pb2_grpc, model_service_pb2_grpc
 from service.errors import ConfigError
-from service.health import Health
+from service.health import SERVICES, Health
 from service.rpc.chat import ChatServicer
 from service.rpc.guard import Guard
 from service.rpc.in_flight import InFlight
@@ -29,11 +29,6 @@ MAX_REQUEST_BYTES: Final = 33 * _MIB
 """Room for what the gateway makes of a body of 32 MiB (images in base64)."""
 _LAST_CALLS_S: Final = 3.0
 """How long interrupted calls may take to tell their callers."""
-SERVICES: Final = (
-    chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name,
-    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
-)
-HEALTH_NAMES: Final = (health.OVERALL_HEALTH, *SERVICES)
 _OPTIONS: Final[list[tuple[str, int]]] = [
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", -1),
@@ -66,6 +61,8 @@ class Server:
         self.settings = settings
         self.drain_grace_s = settings.drain_grace_s
         """How long running calls may go on; may be changed until then."""
+        self.drain_notice_s = settings.drain_notice_s
+        """How long a drain takes at least; may be changed until then."""
         self._in_flight = in_flight
         self._drains = drains
         self._health = health
@@ -105,7 +102,7 @@ class Server:
         What is still there after that (callers that read nothing, open reflection streams) is cut.
         """
         self._health.shut_down()
-        noticed = time.monotonic() + (self.settings.drain_notice_s if self._is_started else 0)
+        noticed = time.monotonic() + (self.drain_notice_s if self._is_started else 0)
         end = time.monotonic() + self.drain_grace_s
         self._in_flight.close()
         try:

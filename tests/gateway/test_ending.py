@@ -8,8 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +205,103 @@ def test_what_it_runs_ends_with_the_supervisor(tmp_path: Path) -> None:
     wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
+class Admin(ThreadingHTTPServer):
+    """Stands for an Envoy whose one call never ends, and whose admin interface may not answer at first."""
+
+    def __init__(self, failures: int = 0) -> None:
+        super().__init__(("127.0.0.1", 0), AdminHandler)
+        self.failures = failures
+        self.paths: list[str] = []
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server_port}"
+
+
+class AdminHandler(BaseHTTPRequestHandler):
+    server: Admin
+
+    def do_GET(self) -> None:
+        self.server.paths.append(self.path)
+        self.server.failures -= 1
+        body = b"http.http.downstream_rq_active: 1\nhttp.http.downstream_cx_tx_bytes_buffered: 0\n"
+        self.send_response(503 if self.server.failures >= 0 else 200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815 - the library's name
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        pass
+
+
+@contextmanager
+def supervised(folder: Path, admin: Admin, grace_s: float, stderr: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The supervisor of a program that does nothing, with `admin` for its interface."""
+    (folder / "admin").write_text(admin.address)
+    options = ["--admin-address-path", str(folder / "admin"), "--drain-grace-s", str(grace_s)]
+    command = [sys.executable, "-m", "gateway.supervisor", *options, "--", "/bin/sleep", "600"]
+    thread = threading.Thread(target=admin.serve_forever)
+    thread.start()
+    process = subprocess.Popen(command, cwd=ROOT, stderr=stderr)
+    try:
+        wait_until(lambda: [child.name() for child in psutil.Process(process.pid).children()] == ["sleep"], process)
+        yield process
+    finally:
+        process.kill()
+        process.wait(PATIENCE_S)
+        admin.shutdown()
+        thread.join(PATIENCE_S)
+        admin.server_close()
+
+
+def test_envoy_is_asked_again_when_it_does_not_answer(tmp_path: Path) -> None:
+    """Its calls go on though its main thread, which answers, is busy."""
+    admin = Admin(failures=5)
+    with supervised(tmp_path, admin, grace_s=60, stderr=subprocess.DEVNULL) as process:
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: sum(path.startswith("/stats") for path in admin.paths) > 1, process)
+        assert admin.paths.count("/healthcheck/fail") == 6
+
+
+def test_calls_have_the_grace_period_though_envoy_never_answers(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as file,
+        supervised(tmp_path, Admin(failures=1_000_000), grace_s=0.5, stderr=file.fileno()) as process,
+    ):
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 128 + signal.SIGTERM
+        assert time.monotonic() - began >= 0.5
+    assert log.read_text() == "gateway: some calls outlasted the grace period and are cut\n"
+
+
+def test_a_log_that_nobody_reads_changes_nothing(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    with supervised(tmp_path, Admin(), grace_s=0.1, stderr=writing) as process:
+        os.close(reading)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 128 + signal.SIGTERM
+    os.close(writing)
+
+
+def test_it_runs_without_standard_streams(service: Service, tmp_path: Path) -> None:
+    environ = {
+        "PARLEY_UPSTREAM_ADDRESS": service.address,
+        "PARLEY_HTTP_ADDRESS": "127.0.0.1:0",
+        "PARLEY_ENVOY_ADMIN_ADDRESS": "127.0.0.1:0",
+        "PARLEY_ENVOY_ADMIN_ADDRESS_PATH": str(tmp_path / "admin"),
+    }
+    shell = ["/bin/sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', sys.executable, "-m", "gateway", "run"]
+    process = subprocess.Popen(shell, cwd=ROOT, env=clean_environ(environ))
+    wait_until(lambda: (tmp_path / "admin").exists() and ":" in (tmp_path / "admin").read_text(), process)
+    wait_until(lambda: httpx.get(f"http://{(tmp_path / 'admin').read_text().strip()}/ready").is_success, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 0
+
+
 def test_the_end_of_envoy_is_the_end(service: Service, script: Scratch, tmp_path: Path) -> None:
     with drainable(tmp_path, service) as gateway:
         envoy_of(gateway).kill()
@@ -231,6 +331,24 @@ def test_an_address_in_use_is_told(gateway: Gateway) -> None:
     )
     assert done.returncode == 1
     assert "Address already in use" in done.stderr
+
+
+def test_two_gateways_never_share_an_address(gateway: Gateway) -> None:
+    """Envoy would: each would get half of the connections."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "run"],
+        cwd=ROOT,
+        env=clean_environ({"PARLEY_HTTP_ADDRESS": gateway.address, "PARLEY_ENVOY_ADMIN_ADDRESS": "127.0.0.1:0"}),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == f"gateway: gateway.http_address: {gateway.address} can't be listened at: Address already in use\n"
+    )
 
 
 def test_sigterm_while_envoy_starts_ends_it(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,18 +14,19 @@ import grpc
 import httpx
 import psutil
 import pytest
+import yaml
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
-from service.server import SERVICES
+from service.health import SERVICES
 from tests.conftest import KEY, stack_config
 from tests.support.faces import grpc_failure
 from tests.support.health import health_stub
 from tests.support.json_form import to_proto
-from tests.support.stack import Stack, running, wait_for
+from tests.support.stack import ROOT, START_S, Stack, running, wait_for
 from tests.support.upstream import FakeUpstream, Script, chunk
 
 SERVING = HealthCheckResponse.SERVING
@@ -184,6 +188,27 @@ def test_an_address_in_use_ends_the_start(stack: Stack, upstream: FakeUpstream, 
         running(stack_config(upstream), tmp_path, gateway=False, environ=environ),
     ):
         pass
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_it_runs_and_ends_without_standard_streams(upstream: FakeUpstream, tmp_path: Path, closed: str) -> None:
+    address = f"unix:{tmp_path}/service"
+    (tmp_path / "parley.yaml").write_text(yaml.safe_dump(stack_config(upstream, drain_notice_s=0)))
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-m", "service"],
+        stdout=subprocess.DEVNULL,
+        cwd=ROOT,
+        env={**os.environ, "PARLEY_CONFIG": str(tmp_path / "parley.yaml"), "PARLEY_GRPC_ADDRESS": address},
+    )
+    try:
+        with grpc.insecure_channel(address) as channel:
+            grpc.channel_ready_future(channel).result(START_S)
+            answer = ChatServiceStub(channel).CreateChatCompletion(_request(Script()), metadata=METADATA, timeout=20)
+        assert answer.choices[0].message.content == "Hello"
+    finally:
+        process.terminate()
+        exit_code = process.wait(START_S)
+    assert exit_code == 0
 
 
 def _reflected(channel: grpc.Channel, metadata: tuple[tuple[str, str], ...]) -> list[str]:

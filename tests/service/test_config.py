@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,12 @@ WRONG_VALUES = [
         {**LEAST, "providers": {"local": {"kind": "embedded", "threads": 0}}},
         "providers.local.threads: Expected `int` >= 1",
     ),
+    ({**LEAST, "models": {4: MODELS["m"]}}, "models: Expected `str`, got `int` as a key; write it in quotes"),
+    (
+        {**LEAST, "models": {date(2026, 11, 22): MODELS["m"]}},
+        "models: Expected `str`, got `date` as a key; write it in quotes",
+    ),
+    (openai(headers={1: "a"}), "providers.p.headers: Expected `str`, got `int` as a key; write it in quotes"),
     ({**LEAST, "models": {"m": {}}}, "models.m: Object missing required field `targets`"),
     ({**LEAST, "models": {"m": {"targets": []}}}, "models.m.targets: Expected `array` of length >= 1"),
     (
@@ -298,6 +305,10 @@ NOT_FITTING = [
     (
         {**LEAST, "auth": {"keys": [{"name": "a", "sha256": SHA}, {"name": "a", "sha256": "f" * 64}]}},
         "auth.keys[1].name: 'a' occurs twice",
+    ),
+    (
+        {**LEAST, "auth": {"keys": [{"name": "a", "sha256": SHA}, {"name": "b", "sha256": SHA.upper()}]}},
+        "auth.keys[1].sha256: the key of 'a' once more; it can have one name",
     ),
 ]  # fmt: skip
 

@@ -104,10 +104,18 @@ class Adopting:
 
     def __init__(self) -> None:
         self.taken: list[list[str]] = []
+        self.given_up: list[list[str]] = []
         self.error: Exception | None = None
+        self.wait_for: asyncio.Event | None = None
 
     async def adopt(self, settings: Config) -> None:
         self.taken.append(list(settings.models))
+        if self.wait_for is not None:
+            try:
+                await self.wait_for.wait()
+            except asyncio.CancelledError:
+                self.given_up.append(list(settings.models))
+                raise
         if self.error is not None:
             raise self.error
 
@@ -200,6 +208,64 @@ async def test_a_failure_to_adopt_ends_nothing(
     assert record.levelname == "ERROR"
     assert "the last one stays in force" in record.getMessage()
     assert "text of a fault" not in record.getMessage()
+
+
+async def test_one_that_is_still_waited_for_gives_way_to_a_newer_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An embedded model may take minutes to load, or never do it; a key may have to go meanwhile."""
+    adopting = Adopting()
+    adopting.wait_for = asyncio.Event()
+    with caplog.at_level(logging.INFO, "service"):
+        async with reloading(opened(tmp_path / "c.yaml"), adopting) as reloader:
+            reloader.ask()
+            await _until(lambda: adopting.taken == [["a"]])
+            adopting.wait_for = None
+            (tmp_path / "c.yaml").write_text(NEW)
+            await _until(lambda: adopting.taken == [["a"], ["b"]])
+
+    assert adopting.given_up == [["a"]]
+    assert "the file has changed again" in caplog.text
+
+
+async def test_one_that_is_waited_for_is_not_begun_anew_by_asking_again(tmp_path: Path) -> None:
+    adopting = Adopting()
+    adopting.wait_for = asyncio.Event()
+    async with reloading(opened(tmp_path / "c.yaml"), adopting) as reloader:
+        reloader.ask()
+        await _until(lambda: len(adopting.taken) == 1)
+        reloader.ask()
+        await asyncio.sleep(0.1)  # for some looks
+        assert len(adopting.taken) == 1
+        adopting.wait_for.set()
+        await _until(lambda: len(adopting.taken) == 2)
+
+    assert adopting.given_up == []
+
+
+async def test_the_end_gives_up_what_is_waited_for(tmp_path: Path) -> None:
+    adopting = Adopting()
+    adopting.wait_for = asyncio.Event()
+    async with reloading(opened(tmp_path / "c.yaml"), adopting, look_every_s=60) as reloader:
+        reloader.ask()
+        await _until(lambda: len(adopting.taken) == 1)
+
+    assert adopting.given_up == [["a"]]
+
+
+def test_a_pipe_is_read_at_the_start_and_refused_later() -> None:
+    """A shell's <(…) is one; to wait for what it never says again would keep the service from ending."""
+    reading, writing = os.pipe()
+    os.write(writing, OLD.encode())
+    os.close(writing)
+    path = Path(f"/dev/fd/{reading}")
+    file = ConfigFile(path, lambda: load_config({"PARLEY_CONFIG": str(path)}))
+    try:
+        assert list(file.load().models) == ["a"]
+        with pytest.raises(ConfigError, match="a pipe, which is read only as the service starts"):
+            file.load()
+    finally:
+        os.close(reading)
 
 
 async def test_without_a_file_there_is_nothing_to_reload(caplog: pytest.LogCaptureFixture) -> None:

@@ -41,6 +41,9 @@ LIMITS: Final = {
 ASKS: Final = 3
 """How often the caller asks at most."""
 
+CALLERS_WAIT_S = 0.5
+"""Longer than any wait of Parley's own (`backoff_s` below 0.2), so that all waits together grow."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -171,7 +174,7 @@ def _play(provider: LLMockServer, stack: Stack, run: Run) -> None:
         if run.outcomes[-1].failure is None or run.case.asks == 0:
             break
         # As a caller does who is told that the provider failed.
-        time.sleep(float(run.outcomes[-1].metadata.get("retry-after", 0.2)))
+        time.sleep(float(run.outcomes[-1].metadata.get("retry-after", CALLERS_WAIT_S)))
     run.took_s = time.monotonic() - began
 
 

@@ -326,7 +326,7 @@ async def _rate_limited(exchange: Exchange, _: float) -> None:
 @_fault("rate-limited-for", "status 429 with `retry-after`; right answers to that user after S seconds", seconds=1)
 async def _rate_limited_for(exchange: Exchange, seconds: float) -> None:
     began_s = exchange.earlier[0].began_s if exchange.earlier else exchange.now_s
-    left_s = began_s + seconds - exchange.now_s
+    left_s = seconds - (exchange.now_s - began_s)  # in this order exact at first
     if left_s <= 0:
         await exchange.healthy()
         return

@@ -7,24 +7,13 @@ import time
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
 from service.dispatch.call import Attempt, Deadline, DispatchCall
-from service.dispatch.failures import is_breakdown
+from service.dispatch.ending import Ending
 from service.dispatch.target import TargetState
-from service.errors import (
-    Auth,
-    CircuitOpen,
-    ParleyError,
-    RateLimited,
-    Reason,
-    Rejected,
-    RequestError,
-    Timeout,
-    UpstreamError,
-    max_ttft_exceeded,
-)
+from service.errors import CircuitOpen, Timeout, max_ttft_exceeded
 from service.providers.omissions import Omissions
 from service.providers.provider import ProviderCall
 
@@ -32,12 +21,6 @@ Answer = TypeVar("Answer")
 
 _MOST_HELD: Final = 256
 """Chunks without a token that are held back; each of up to 128 choices opens with one."""
-_OVERDUE: Final = 10
-"""A first token is overdue after so many times what half of the calls needed at most,"""
-_OVERDUE_S: Final = 1.0
-"""but not before this: a fast target may stumble."""
-_UNPAID_S: Final = 30.0
-"""How long a target whose provider takes no credentials, or no more requests on our account, comes after others."""
 
 
 @dataclass(slots=True)
@@ -71,7 +54,7 @@ async def open_whole(state: TargetState, call: DispatchCall, attempt: Attempt) -
     opened = Opened(state, attempt, [])
     await _take_slot(state, call)
     try:
-        with _Ending(state, call, attempt, stream=False) as ending:
+        with Ending(state, call, attempt, stream=False) as ending:
             request = _provider_call(state, call, opened, stream=False)
             limit = _Limit(state.timeouts.total_s, call.deadline, "No answer from the provider")
             opened.completion = await limit.applied_to(state.provider.complete(request))
@@ -92,7 +75,7 @@ async def open_stream(state: TargetState, call: DispatchCall, attempt: Attempt) 
     async with AsyncExitStack() as stack:
         await _take_slot(state, call)
         stack.callback(state.slots.release)
-        ending = stack.enter_context(_Ending(state, call, attempt, stream=True))
+        ending = stack.enter_context(Ending(state, call, attempt, stream=True))
         opened.chunks = chunks = state.provider.stream(_provider_call(state, call, opened, stream=True))
         stack.push_async_callback(chunks.aclose)
         timeouts = state.timeouts
@@ -101,88 +84,6 @@ async def open_stream(state: TargetState, call: DispatchCall, attempt: Attempt) 
         ending.begun()
         opened.closing = stack.pop_all()
     return opened
-
-
-class _Ending:
-    """Begins an attempt, and ends it with what became of it.
-
-    Raises:
-        CircuitOpen: It has opened while the slot was waited for.
-    """
-
-    __slots__ = ("_attempt", "_call", "_has_begun", "_latency", "_state", "_stream", "_ticket")
-
-    def __init__(self, state: TargetState, call: DispatchCall, attempt: Attempt, *, stream: bool) -> None:
-        ticket = state.breaker.admit()
-        if ticket is None:
-            raise CircuitOpen(state.breaker.retry_in_s)
-        self._ticket = ticket
-        self._state = state
-        self._call = call
-        self._attempt = attempt
-        self._stream = stream
-        self._latency = state.latency(stream=stream)
-        self._has_begun = False
-        attempt.started = time.monotonic()
-        call.journal.attempts.append(attempt)
-        call.journal.target = state.target
-
-    def begun(self) -> None:
-        """The first token is there."""
-        self._has_begun = True
-        self._ticket.began()
-        self._latency.record(time.monotonic() - self._attempt.started)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        attempt = self._attempt
-        attempt.ended = time.monotonic()
-        if isinstance(error, ParleyError):
-            attempt.outcome = error.reason.value
-            self._learn_from(error)
-        elif error is None or _is_leaving(error):
-            attempt.outcome = "OK" if error is None else "CANCELLED"
-        else:
-            attempt.outcome = "INTERNAL"
-        if is_breakdown(error) or self._was_hanging(error):
-            self._ticket.failed()
-        elif self._has_begun or isinstance(error, Rejected):
-            self._ticket.succeeded()
-        else:
-            self._ticket.released()
-
-    def _was_hanging(self, error: BaseException | None) -> bool:
-        """Whether the caller gave up on a stream that was long overdue: a target that hangs is not kept by that.
-
-        An answer in one piece may take long because it is long.
-        """
-        usual_s = self._latency.median
-        if error is None or self._has_begun or not self._stream or usual_s is None:
-            return False
-        if not _is_leaving(error) and getattr(error, "reason", None) is not Reason.MAX_TTFT_EXCEEDED:
-            return False
-        return time.monotonic() - self._attempt.started > max(_OVERDUE * usual_s, _OVERDUE_S)
-
-    def _learn_from(self, error: ParleyError) -> None:
-        if isinstance(error, UpstreamError):
-            error.metadata.setdefault("provider", self._state.target.provider)
-        elif isinstance(error, RequestError):
-            self._call.journal.attempts.remove(self._attempt)  # the adapter refused it: nothing was sent
-        is_late = isinstance(error, Timeout) or error.reason is Reason.MAX_TTFT_EXCEEDED
-        if is_late and not self._has_begun:
-            # It would have taken longer; else a target that always times out would keep the fame of better days.
-            self._latency.record(time.monotonic() - self._attempt.started)
-        if isinstance(error, RateLimited) and error.retry_after_s is not None:
-            self._state.cool_down(error.retry_after_s)
-        elif isinstance(error, Auth) or error.reason is Reason.UPSTREAM_QUOTA_EXHAUSTED:
-            self._state.cool_down(_UNPAID_S)
-
-
-def _is_leaving(error: BaseException) -> bool:
-    """Whether nobody wants the answer any more."""
-    return isinstance(error, asyncio.CancelledError | GeneratorExit)
 
 
 class _Limit:

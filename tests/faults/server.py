@@ -79,6 +79,7 @@ class FaultProvider:
         task = asyncio.create_task(self._serve(Connection(self._connections), reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.close())  # also where it is cancelled before it has begun
 
     async def _serve(self, connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer request after request; the first byte of the next one, or the client's leaving, is always awaited."""

@@ -170,6 +170,7 @@ def test_the_end_closes_what_is_open(user: str) -> None:
             busy = clients.enter_context(asking(server, "stall-after-events", user, stream=True))
             idle = clients.enter_context(connected(server))
             busy.read_until(lambda: b"three" in busy.received)
+            wait_for(lambda: server.open_connections == 2)
         busy.read_to_the_end()
         idle.read_to_the_end()
 

@@ -196,7 +196,7 @@ def test_keys_are_exchanged(service: Running) -> None:
 
     assert service.reload({**service.config, "auth": {"keys": both[1:]}}) == "keys removed: team-a"
     assert (service.failure(), service.answer(key=OTHER_KEY)) == ("invalid_api_key", "Hello")
-    assert service.stack.service.json_lines("call")[-1]["key"] == "team-b"
+    wait_for(lambda: service.stack.service.json_lines("call")[-1]["key"] == "team-b")
 
 
 def test_a_changed_file_is_taken_without_a_signal(service: Running) -> None:

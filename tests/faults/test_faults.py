@@ -5,9 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import time
-import uuid
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +19,6 @@ from tests.faults.thread import FaultServer
 from tests.support.stack import wait_for
 
 KINDS = pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as running:
-        yield running
-
-
-@pytest.fixture
-def user() -> str:
-    return f"user-{uuid.uuid4().hex}"
 
 
 def to_the_end(server: FaultServer, model: str, user: str, *, stream: bool) -> RawClient:

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,17 +20,6 @@ from tests.faults.catalogue import FAULTS
 from tests.faults.raw import WITHIN_S, asking, connected, request_bytes
 from tests.faults.thread import FaultServer
 from tests.support.stack import ROOT, wait_for
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as running:
-        yield running
-
-
-@pytest.fixture
-def user() -> str:
-    return f"user-{uuid.uuid4().hex}"
 
 
 def test_a_connection_serves_request_after_request(server: FaultServer, user: str) -> None:

@@ -30,6 +30,10 @@ class Api:
     failure: Json
     failure_event: Json | bytes
 
+    def script(self, *, stream: bool) -> Script:
+        """A provider that answers."""
+        return Script(events=list(self.events), ending="close") if stream else Script(body=self.whole)
+
 
 def _frame(data: str) -> bytes:
     return f"data: {data}\r\n\r\n".encode()
@@ -154,7 +158,7 @@ def test_an_answer_means_the_same_from_every_provider(
     stream: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
     api = APIS[name]
-    script = Script(events=list(api.events), ending="close") if stream else Script(body=api.whole)
+    script = api.script(stream=stream)
 
     outcome = asked(others, upstream, face, name, script, stream=stream)
 
@@ -178,7 +182,7 @@ def test_a_provider_is_asked_at_its_address_with_its_key_in_a_header(
     stream: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
     api = APIS[name]
-    script = Script(events=list(api.events), ending="close") if stream else Script(body=api.whole)
+    script = api.script(stream=stream)
 
     asked(others, upstream, "grpc", name, script, stream=stream)
 

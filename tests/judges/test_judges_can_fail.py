@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -68,7 +69,7 @@ def test_what_the_fuzz_of_grpc_complains_of(code: grpc.StatusCode, text: str, re
     assert test_fuzz_grpc._complaint(code, text, reason) == complaint
 
 
-QUIET = Round(1.0, 500, 500, [], 0.1, Holds(80, 20, {"run": 1}), Holds(100, 40))
+QUIET = Round(1.0, 500, 500, [], 0.1, Holds(80, 20, Counter(["run"])), Holds(100, 40))
 
 
 def _worse(**changes: Any) -> Round:
@@ -79,13 +80,21 @@ def _worse(**changes: Any) -> Round:
     ("rounds", "connections", "complaint"),
     [
         ([QUIET] * 6, 0, ""),
-        ([QUIET] * 5 + [_worse(service=Holds(88, 23, {"run": 1}))], 0, ""),
+        ([QUIET] * 5 + [_worse(service=Holds(88, 23, Counter(["run"])))], 0, ""),
         ([*[QUIET] * 3, _worse(complaints=["rest r3-1: no proper ending"]), QUIET], 0, "no proper ending"),
         ([*[QUIET] * 3, _worse(slowest_close_s=9.0), QUIET], 0, "closed only after 9.0 s"),
-        ([*[QUIET] * 5, _worse(service=Holds(80, 20, {"run": 1, "pump": 1}))], 0, "tasks: "),
-        ([*[QUIET] * 5, _worse(service=Holds(80, 60, {"run": 1}))], 0, "service: 20 descriptors before, 60 after"),
+        ([*[QUIET] * 5, _worse(service=Holds(80, 20, Counter(["run", "pump"])))], 0, "tasks: "),
+        (
+            [*[QUIET] * 5, _worse(service=Holds(80, 60, Counter(["run"])))],
+            0,
+            "service: 20 descriptors before, 60 after",
+        ),
         ([*[QUIET] * 5, _worse(gateway=Holds(100, 90))], 0, "Envoy: 40 descriptors before, 90 after"),
-        ([_worse(service=Holds(80 + 8 * n, 20, {"run": 1})) for n in range(8)], 0, "service: resident memory grew"),
+        (
+            [_worse(service=Holds(80 + 8 * n, 20, Counter(["run"]))) for n in range(8)],
+            0,
+            "service: resident memory grew",
+        ),
         ([_worse(gateway=Holds(100 + 9 * n, 40)) for n in range(8)], 0, "gateway: resident memory grew"),
         ([QUIET] * 5, 3, "3 connections are left"),
     ],

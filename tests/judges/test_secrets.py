@@ -169,7 +169,9 @@ def test_the_watch_fails_every_test_in_which_something_leaks(tmp_path: Path) -> 
 
     ended = _pytest(tmp_path)
 
-    failed = {line.rpartition("::test_")[2] for line in ended.splitlines() if line.startswith("ERROR ")}
+    failed = {
+        line.partition(" - ")[0].rpartition("::test_")[2] for line in ended.splitlines() if line.startswith("ERROR ")
+    }
     missed = [name for number, name in enumerate(LEAKS) if str(number) not in failed]
     assert missed == ["an echo is none"], ended
 

@@ -322,10 +322,10 @@ def test_two_hundred_reloads_leave_nothing_behind(upstream: FakeUpstream, tmp_pa
         service.answer()
 
         def is_as_before(now: Holds) -> bool:
-            return now.tasks == before.tasks and now.descriptors <= before.descriptors
+            return now.tasks <= before.tasks and now.descriptors <= before.descriptors
 
         after = settled(part, is_as_before, with_tasks=True)
-        assert after.tasks == before.tasks
+        assert after.tasks <= before.tasks  # one more could be on its way when they were counted before
         assert after.descriptors <= before.descriptors
         # 0.1 MiB was measured; the rest is room for noise.
         assert after.rss_mib - before.rss_mib < 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,14 +19,14 @@ class Holds:
 
     rss_mib: float
     descriptors: int
-    tasks: dict[str, int] = field(default_factory=dict)
+    tasks: Counter[str] = field(default_factory=Counter)
 
 
 def holds(part: Part, *, with_tasks: bool = False) -> Holds:
     """What `part` and its children hold now; tasks are known of a watched service alone."""
     process = psutil.Process(part.process.pid)
     family = [process, *process.children(recursive=True)]
-    tasks = _tasks(part) if with_tasks else {}
+    tasks = _tasks(part) if with_tasks else Counter[str]()
     rss_mib = sum(each.memory_info().rss for each in family) / 2**20
     return Holds(rss_mib, sum(each.num_fds() for each in family), tasks)
 
@@ -45,8 +46,8 @@ def settled(
     return last[0]
 
 
-def _tasks(part: Part) -> dict[str, int]:
+def _tasks(part: Part) -> Counter[str]:
     before = len(part.json_lines("holds"))
     part.process.send_signal(signal.SIGUSR1)
     line = wait_for(lambda: part.json_lines("holds")[before:], 20)[-1]
-    return {str(name): int(count) for name, count in line["tasks"].items()}
+    return Counter({str(name): int(count) for name, count in line["tasks"].items()})

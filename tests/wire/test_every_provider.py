@@ -81,15 +81,18 @@ def test_memory_does_not_grow_with_the_length_of_a_stream(name: str) -> None:
 
     feed([event(piece) for piece in beginning], len(beginning))
     feed(pieces, 200)
-    tracemalloc.start()
-    feed(pieces, 200)
-    before, _ = tracemalloc.get_traced_memory()
-    feed(pieces, 10_000)
-    after, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    grown = []
+    for _ in range(3):  # tracemalloc counts what other threads do, too: the least of three is the stream's own
+        tracemalloc.start()
+        feed(pieces, 200)
+        before, _ = tracemalloc.get_traced_memory()
+        feed(pieces, 10_000)
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        grown.append(after - before)
 
-    # Text that was kept would take 90,000 bytes or more.
-    assert after - before < 30_000
+    # Text that was kept would take 90,000 bytes or more each time.
+    assert min(grown) < 30_000, grown
 
 
 EMPTY = {"index": 0, "delta": {}, "finish_reason": None}

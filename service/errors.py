@@ -3,6 +3,8 @@
     ParleyError
     ├── ConfigError              the operator's: found at start
     ├── RequestError             the caller's fault
+    ├── StorageUnavailable       the database does not answer
+    ├── ToolServerUnavailable    a server of server-side tools does not answer
     └── UpstreamError            the provider's, or of the way to it
         ├── Unavailable          can't be reached, or can't answer now
         ├── Timeout              silent for too long
@@ -49,6 +51,14 @@ class Reason(Enum):
     MAX_TTFT_EXCEEDED = "MAX_TTFT_EXCEEDED"
     CONCURRENCY_EXHAUSTED = "CONCURRENCY_EXHAUSTED"
     CIRCUIT_OPEN = "CIRCUIT_OPEN"
+    COMPLETION_NOT_FOUND = "COMPLETION_NOT_FOUND"
+    SESSION_NOT_FOUND = "SESSION_NOT_FOUND"
+    CAMPAIGN_NOT_FOUND = "CAMPAIGN_NOT_FOUND"
+    TOOL_NOT_FOUND = "TOOL_NOT_FOUND"
+    STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
+    TOOL_SERVER_UNAVAILABLE = "TOOL_SERVER_UNAVAILABLE"
+    TOOL_TURNS_EXCEEDED = "TOOL_TURNS_EXCEEDED"
+    SYSTEM_PROMPT_FAILED = "SYSTEM_PROMPT_FAILED"
 
 
 class ParleyError(Exception):
@@ -60,6 +70,9 @@ class ParleyError(Exception):
         param: The request's parameter that is wrong, such as `messages[0].role`.
         metadata: Further ErrorInfo metadata (`provider`, `upstream_status`, `upstream_request_id`).
     """
+
+    retry_after_s: float | None = None
+    """When to come again, where that is known."""
 
     def __init__(
         self, reason: Reason, message: str, *, param: str | None = None, metadata: dict[str, str] | None = None
@@ -112,11 +125,25 @@ def max_ttft_exceeded() -> ParleyError:
     return ParleyError(Reason.MAX_TTFT_EXCEEDED, message, param="max_ttft_ms")
 
 
+class StorageUnavailable(ParleyError):
+    """The database does not answer."""
+
+    def __init__(self, retry_after_s: float = 1.0) -> None:
+        super().__init__(Reason.STORAGE_UNAVAILABLE, "Completions can't be stored or read now; try again later.")
+        self.retry_after_s = retry_after_s
+
+
+class ToolServerUnavailable(ParleyError):
+    """A server of server-side tools does not answer; `server` is its name in the configuration."""
+
+    def __init__(self, server: str, retry_after_s: float = 1.0) -> None:
+        message = f"The server `{server}` of the project's tools is not available; try again later."
+        super().__init__(Reason.TOOL_SERVER_UNAVAILABLE, message, metadata={"tool_server": server})
+        self.retry_after_s = retry_after_s
+
+
 class UpstreamError(ParleyError):
     """The provider, or the way to it, failed."""
-
-    retry_after_s: float | None = None
-    """When to come again, where the provider tells."""
 
 
 class Unavailable(UpstreamError):

@@ -20,7 +20,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletionChunk, ErrorBody
-from service.errors import ParleyError, Reason, UpstreamError
+from service.errors import ParleyError, Reason
 
 DOMAIN: Final = "parley"
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -76,6 +76,14 @@ TABLE: Final[dict[Reason, Row]] = {
         grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "rate_limit_error", "concurrency_exhausted"
     ),
     Reason.CIRCUIT_OPEN: Row(grpc.StatusCode.UNAVAILABLE, 503, _SERVER, "circuit_open"),
+    Reason.COMPLETION_NOT_FOUND: Row(grpc.StatusCode.NOT_FOUND, 404, _REQUEST, "completion_not_found"),
+    Reason.SESSION_NOT_FOUND: Row(grpc.StatusCode.NOT_FOUND, 404, _REQUEST, "session_not_found"),
+    Reason.CAMPAIGN_NOT_FOUND: Row(grpc.StatusCode.NOT_FOUND, 404, _REQUEST, "campaign_not_found"),
+    Reason.TOOL_NOT_FOUND: Row(grpc.StatusCode.NOT_FOUND, 404, _REQUEST, "tool_not_found"),
+    Reason.STORAGE_UNAVAILABLE: Row(grpc.StatusCode.UNAVAILABLE, 503, _SERVER, "storage_unavailable"),
+    Reason.TOOL_SERVER_UNAVAILABLE: Row(grpc.StatusCode.UNAVAILABLE, 503, _SERVER, "tool_server_unavailable"),
+    Reason.TOOL_TURNS_EXCEEDED: Row(grpc.StatusCode.INTERNAL, 502, _SERVER, "tool_turns_exceeded", should_retry=False),
+    Reason.SYSTEM_PROMPT_FAILED: Row(_INVALID, 400, _REQUEST, "system_prompt_failed"),
 }
 
 ENVOY_HTTP_STATUS: Final[dict[grpc.StatusCode, int]] = {
@@ -149,7 +157,7 @@ def _packed(message: Message) -> AnyMessage:
 def _retry_after_s(error: ParleyError) -> float | None:
     if error.reason is Reason.SHUTTING_DOWN:
         return _ANOTHER_REPLICA_S
-    return error.retry_after_s if isinstance(error, UpstreamError) else None
+    return error.retry_after_s
 
 
 def _milliseconds(seconds: float) -> int:

@@ -50,7 +50,7 @@ class ChatCompletion(_message.Message):
     system_fingerprint: _builtins.str
     """The provider's configuration that answered, where it tells."""
     session_id: _builtins.str
-    """The session that the completion belongs to, a UUID. Not served yet: absent."""
+    """The session that the completion belongs to, a UUID: the request's, or a new one. Always present."""
     @_builtins.property
     def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Choice]:
         """The answers, by index."""
@@ -132,9 +132,11 @@ class Choice(_message.Message):
     Another word is the provider's own.
     """
     completion_id: _builtins.str
-    """Id of the stored completion, a UUID. Not served yet: absent."""
+    """Id of this answer in the store, a UUID, for Message.completion_id of a later request; where the
+    request has `store: true`.
+    """
     model: _builtins.str
-    """The model that answered, where a campaign chose it. Not served yet: absent."""
+    """Id of the model that answered, where a project's default or a campaign chose it."""
     native_finish_reason: _builtins.str
     """The provider's own word for why the model ended, such as "end_turn" or "RECITATION"; absent
     where it is equal to `finish_reason`.
@@ -220,6 +222,7 @@ class AssistantMessage(_message.Message):
     REASONING_DETAILS_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     PROVIDER_CONTENT_FIELD_NUMBER: _builtins.int
+    TOOL_EVENTS_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """Always "assistant"."""
     content: _builtins.str
@@ -229,7 +232,9 @@ class AssistantMessage(_message.Message):
     reasoning_content: _builtins.str
     """The reasoning, as far as the provider shows it, whatever the provider calls it."""
     id: _builtins.str
-    """Id of the message. Not served yet: absent."""
+    """Id of the message in the store, for Message.id of a later request; where the request has
+    `store: true`.
+    """
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolCall]:
         """The calls that the model made."""
@@ -268,6 +273,12 @@ class AssistantMessage(_message.Message):
         of a search (Gemini).
         """
 
+    @_builtins.property
+    def tool_events(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolEvent]:
+        """The server-side tools that ran, in their order. Their calls are answered; send the message back
+        with them, and the model will see what they found.
+        """
+
     def __init__(
         self,
         *,
@@ -282,10 +293,11 @@ class AssistantMessage(_message.Message):
         reasoning_details: _abc.Iterable[_json_pb2.JsonObject] | None = ...,
         id: _builtins.str | None = ...,
         provider_content: _abc.Iterable[_json_pb2.JsonObject] | None = ...,
+        tool_events: _abc.Iterable[_tool_pb2.ToolEvent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "audio", b"audio", "content", b"content", "function_call", b"function_call", "id", b"id", "reasoning_content", b"reasoning_content", "refusal", b"refusal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "annotations", b"annotations", "audio", b"audio", "content", b"content", "function_call", b"function_call", "id", b"id", "provider_content", b"provider_content", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "annotations", b"annotations", "audio", b"audio", "content", b"content", "function_call", b"function_call", "id", b"id", "provider_content", b"provider_content", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "tool_calls", b"tool_calls", "tool_events", b"tool_events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__audio: _TypeAlias = _typing.Literal["audio"]  # noqa: Y015
     _WhichOneofArgType__audio: _TypeAlias = _typing.Literal["_audio", b"_audio"]  # noqa: Y015
@@ -395,7 +407,7 @@ class ChatCompletionChunk(_message.Message):
     system_fingerprint: _builtins.str
     """The provider's configuration that answers, where it tells."""
     session_id: _builtins.str
-    """The session that the completion belongs to, a UUID. Not served yet: absent."""
+    """As ChatCompletion.session_id; in the first chunk that has choices."""
     keepalive: _builtins.bool
     """For the gateway only: this chunk is a sign of life and nothing else. It becomes an SSE comment."""
     empty_choices: _struct_pb2.NullValue.ValueType
@@ -496,9 +508,9 @@ class ChunkChoice(_message.Message):
     index: _builtins.int
     """Number of the answer, from 0. Always present."""
     completion_id: _builtins.str
-    """Id of the stored completion, a UUID. Not served yet: absent."""
+    """As Choice.completion_id; in the first piece of an answer."""
     model: _builtins.str
-    """The model that answers, where a campaign chose it. Not served yet: absent."""
+    """As Choice.model; in the first piece of an answer."""
     native_finish_reason: _builtins.str
     """As Choice.native_finish_reason; beside the finish reason."""
     stop_sequence: _builtins.str
@@ -586,6 +598,7 @@ class Delta(_message.Message):
     REASONING_DETAILS_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     PROVIDER_CONTENT_FIELD_NUMBER: _builtins.int
+    TOOL_EVENTS_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """"assistant"; in the first piece of an answer only."""
     content: _builtins.str
@@ -595,7 +608,7 @@ class Delta(_message.Message):
     reasoning_content: _builtins.str
     """Reasoning to append."""
     id: _builtins.str
-    """Id of the message. Not served yet: absent."""
+    """As AssistantMessage.id; in the first piece of an answer."""
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolCallDelta]:
         """Fragments of tool calls."""
@@ -622,6 +635,12 @@ class Delta(_message.Message):
     def provider_content(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
         """Entries to add, as AssistantMessage.provider_content; each with its number as `index`."""
 
+    @_builtins.property
+    def tool_events(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolEvent]:
+        """Server-side tools that have run, as AssistantMessage.tool_events; each whole, with its number as
+        `index`.
+        """
+
     def __init__(
         self,
         *,
@@ -636,10 +655,11 @@ class Delta(_message.Message):
         reasoning_details: _abc.Iterable[_json_pb2.JsonObject] | None = ...,
         id: _builtins.str | None = ...,
         provider_content: _abc.Iterable[_json_pb2.JsonObject] | None = ...,
+        tool_events: _abc.Iterable[_tool_pb2.ToolEvent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_role", b"_role", "audio", b"audio", "content", b"content", "function_call", b"function_call", "id", b"id", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "role", b"role"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_role", b"_role", "annotations", b"annotations", "audio", b"audio", "content", b"content", "function_call", b"function_call", "id", b"id", "provider_content", b"provider_content", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_role", b"_role", "annotations", b"annotations", "audio", b"audio", "content", b"content", "function_call", b"function_call", "id", b"id", "provider_content", b"provider_content", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "tool_calls", b"tool_calls", "tool_events", b"tool_events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__audio: _TypeAlias = _typing.Literal["audio"]  # noqa: Y015
     _WhichOneofArgType__audio: _TypeAlias = _typing.Literal["_audio", b"_audio"]  # noqa: Y015

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
+from service._gen.parley.v1 import chat_completion_pb2 as _chat_completion_pb2
 from service._gen.parley.v1 import json_pb2 as _json_pb2
 from service._gen.parley.v1 import message_pb2 as _message_pb2
 from service._gen.parley.v1 import tool_pb2 as _tool_pb2
@@ -27,8 +28,6 @@ class ChatCompletionRequest(_message.Message):
     """ChatCompletionRequest is a conversation to be answered, and how.
 
     A field that is absent or null leaves the choice to the model's configuration and the provider.
-    A field that the service does not serve yet is refused when it is set to anything but an empty
-    or false value.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -160,7 +159,9 @@ class ChatCompletionRequest(_message.Message):
     USE_TOOLS_FIELD_NUMBER: _builtins.int
     ON_DISCONNECT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Id of a configured model, as ListModels gives it. Required."""
+    """Id of a configured model, as ListModels gives it; or a project's: PROJECT/MODEL, or PROJECT for
+    its default model. Where a model's id and a project's are the same, the model is meant. Required.
+    """
     stream: _builtins.bool
     """Whether the answer comes in pieces. Over REST this chooses the RPC. Over gRPC the RPC says it:
     `true` in CreateChatCompletion and an explicit `false` in StreamChatCompletion are refused.
@@ -200,7 +201,9 @@ class ChatCompletionRequest(_message.Message):
     provider's.
     """
     store: _builtins.bool
-    """Whether to keep the completion. Not served yet: `true` is refused."""
+    """Whether to keep request and answer, for GetChatCompletion and its like. The answer then ends only
+    when it is kept. Default: false, and nothing is kept.
+    """
     user: _builtins.str
     """The end user, up to 256 characters, handed on to the provider."""
     safety_identifier: _builtins.str
@@ -252,11 +255,17 @@ class ChatCompletionRequest(_message.Message):
     MAX_TTFT_EXCEEDED.
     """
     session_id: _builtins.str
-    """The session that this request belongs to, a UUID. Not served yet: refused unless empty."""
+    """The session that this request belongs to, a UUID. Default: a new one. The answer names it."""
     ab_campaign: _builtins.str
-    """Id or key of the campaign to take part in. Not served yet: refused unless empty."""
+    """Id or key of the project's campaign to take part in: one of its arms says which model answers,
+    and with which system prompt. The same `user`, or without one the same `session_id`, always gets
+    the same arm. Outside the campaign's time the request is answered as without it.
+    CAMPAIGN_NOT_FOUND where the project has none of that name.
+    """
     use_tools: _builtins.bool
-    """Whether the project's server-side tools may be used. Not served yet: `true` is refused."""
+    """Whether the project's server-side tools may be used. Default: as the project says. `true` is
+    refused where the model belongs to no project that has any.
+    """
     on_disconnect: _builtins.str
     """What becomes of the provider's answer when the caller goes away: "cancel" closes the provider's
     connection at once, "drain" reads on in the background, within the configured bounds, so that the
@@ -283,7 +292,9 @@ class ChatCompletionRequest(_message.Message):
 
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.Tool]:
-        """What the model may call; at most 128, function names unique."""
+        """What the model may call, and switches of the project's server-side tools; at most 128, function
+        names unique.
+        """
 
     @_builtins.property
     def tool_choice(self) -> _struct_pb2.Value:
@@ -324,7 +335,7 @@ class ChatCompletionRequest(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Labels of the caller's; another name of `labels`. Not served yet: refused unless empty."""
+        """Another name of `labels`. Giving both with different values is refused."""
 
     @_builtins.property
     def prompt_cache_options(self) -> _json_pb2.JsonObject:
@@ -369,15 +380,19 @@ class ChatCompletionRequest(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Labels of the caller's, for stored completions. Not served yet: refused unless empty."""
+        """Labels of the caller's, kept with a stored completion: at most 16, keys of 1 to 64 characters,
+        values of at most 512.
+        """
 
     @_builtins.property
     def system_prompt_args(self) -> _json_pb2.JsonObject:
-        """Arguments of the project's system prompt template. Not served yet: refused unless empty."""
+        """Arguments of the project's system prompt template, over the project's own. One that the template
+        does not name is refused, and so is the request where one is missing.
+        """
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Tags of the caller's, for stored completions. Not served yet: refused unless empty."""
+        """Tags of the caller's, kept with a stored completion: at most 64, each of 1 to 64 characters."""
 
     def __init__(
         self,
@@ -851,3 +866,795 @@ class Prediction(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__content) -> _WhichOneofReturnType__content | None: ...
 
 Global___Prediction: _TypeAlias = Prediction  # noqa: Y015
+
+@_typing.final
+class ListChatCompletionsRequest(_message.Message):
+    """ListChatCompletionsRequest asks for a page of stored completions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    LABEL_PAIRS_FIELD_NUMBER: _builtins.int
+    after: _builtins.str
+    """Id of the last completion of the page before. Default: the first page."""
+    limit: _builtins.int
+    """Most completions of the page, 1 to 100. Default: 20."""
+    order: _builtins.str
+    """By the time of their creation: "asc" or "desc". Default: "asc"."""
+    model: _builtins.str
+    """Only those that were asked of this model id."""
+    user: _builtins.str
+    """Only those of this end user."""
+    session_id: _builtins.str
+    """Only those of this session, a UUID."""
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only those with all of these labels."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Another name of `metadata`; both may be given."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only those with all of these tags."""
+
+    @_builtins.property
+    def label_pairs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For the gateway only: `metadata` and `labels`, each as KEY=VALUE, with "%" and "=" in the key
+        written as "%25" and "%3D".
+        """
+
+    def __init__(
+        self,
+        *,
+        after: _builtins.str | None = ...,
+        limit: _builtins.int | None = ...,
+        order: _builtins.str | None = ...,
+        model: _builtins.str | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        user: _builtins.str | None = ...,
+        session_id: _builtins.str | None = ...,
+        label_pairs: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "_limit", b"_limit", "_model", b"_model", "_order", b"_order", "_session_id", b"_session_id", "_user", b"_user", "after", b"after", "limit", b"limit", "model", b"model", "order", b"order", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "_limit", b"_limit", "_model", b"_model", "_order", b"_order", "_session_id", b"_session_id", "_user", b"_user", "after", b"after", "label_pairs", b"label_pairs", "labels", b"labels", "limit", b"limit", "metadata", b"metadata", "model", b"model", "order", b"order", "session_id", b"session_id", "tags", b"tags", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__after: _TypeAlias = _typing.Literal["after"]  # noqa: Y015
+    _WhichOneofArgType__after: _TypeAlias = _typing.Literal["_after", b"_after"]  # noqa: Y015
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    _WhichOneofReturnType__model: _TypeAlias = _typing.Literal["model"]  # noqa: Y015
+    _WhichOneofArgType__model: _TypeAlias = _typing.Literal["_model", b"_model"]  # noqa: Y015
+    _WhichOneofReturnType__order: _TypeAlias = _typing.Literal["order"]  # noqa: Y015
+    _WhichOneofArgType__order: _TypeAlias = _typing.Literal["_order", b"_order"]  # noqa: Y015
+    _WhichOneofReturnType__session_id: _TypeAlias = _typing.Literal["session_id"]  # noqa: Y015
+    _WhichOneofArgType__session_id: _TypeAlias = _typing.Literal["_session_id", b"_session_id"]  # noqa: Y015
+    _WhichOneofReturnType__user: _TypeAlias = _typing.Literal["user"]  # noqa: Y015
+    _WhichOneofArgType__user: _TypeAlias = _typing.Literal["_user", b"_user"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after) -> _WhichOneofReturnType__after | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__order) -> _WhichOneofReturnType__order | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__session_id) -> _WhichOneofReturnType__session_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__user) -> _WhichOneofReturnType__user | None: ...
+
+Global___ListChatCompletionsRequest: _TypeAlias = ListChatCompletionsRequest  # noqa: Y015
+
+@_typing.final
+class ListChatCompletionsResponse(_message.Message):
+    """ListChatCompletionsResponse is a page of stored completions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    FIRST_ID_FIELD_NUMBER: _builtins.int
+    LAST_ID_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    EMPTY_DATA_FIELD_NUMBER: _builtins.int
+    object: _builtins.str
+    """Always "list"."""
+    first_id: _builtins.str
+    """Id of the first of them; absent where there is none."""
+    last_id: _builtins.str
+    """Id of the last of them, for the next request's `after`; absent where there is none."""
+    has_more: _builtins.bool
+    """Whether more follow. Always present."""
+    empty_data: _struct_pb2.NullValue.ValueType
+    """For the gateway only: `data` is empty and has to be printed all the same ("data":[])."""
+    @_builtins.property
+    def data(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredChatCompletion]:
+        """The completions, without their requests."""
+
+    def __init__(
+        self,
+        *,
+        object: _builtins.str = ...,
+        data: _abc.Iterable[Global___StoredChatCompletion] | None = ...,
+        first_id: _builtins.str | None = ...,
+        last_id: _builtins.str | None = ...,
+        has_more: _builtins.bool | None = ...,
+        empty_data: _struct_pb2.NullValue.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_empty_data", b"_empty_data", "_first_id", b"_first_id", "_has_more", b"_has_more", "_last_id", b"_last_id", "empty_data", b"empty_data", "first_id", b"first_id", "has_more", b"has_more", "last_id", b"last_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_empty_data", b"_empty_data", "_first_id", b"_first_id", "_has_more", b"_has_more", "_last_id", b"_last_id", "data", b"data", "empty_data", b"empty_data", "first_id", b"first_id", "has_more", b"has_more", "last_id", b"last_id", "object", b"object"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__empty_data: _TypeAlias = _typing.Literal["empty_data"]  # noqa: Y015
+    _WhichOneofArgType__empty_data: _TypeAlias = _typing.Literal["_empty_data", b"_empty_data"]  # noqa: Y015
+    _WhichOneofReturnType__first_id: _TypeAlias = _typing.Literal["first_id"]  # noqa: Y015
+    _WhichOneofArgType__first_id: _TypeAlias = _typing.Literal["_first_id", b"_first_id"]  # noqa: Y015
+    _WhichOneofReturnType__has_more: _TypeAlias = _typing.Literal["has_more"]  # noqa: Y015
+    _WhichOneofArgType__has_more: _TypeAlias = _typing.Literal["_has_more", b"_has_more"]  # noqa: Y015
+    _WhichOneofReturnType__last_id: _TypeAlias = _typing.Literal["last_id"]  # noqa: Y015
+    _WhichOneofArgType__last_id: _TypeAlias = _typing.Literal["_last_id", b"_last_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__empty_data) -> _WhichOneofReturnType__empty_data | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_id) -> _WhichOneofReturnType__first_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__has_more) -> _WhichOneofReturnType__has_more | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_id) -> _WhichOneofReturnType__last_id | None: ...
+
+Global___ListChatCompletionsResponse: _TypeAlias = ListChatCompletionsResponse  # noqa: Y015
+
+@_typing.final
+class GetChatCompletionRequest(_message.Message):
+    """GetChatCompletionRequest asks for a stored completion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLETION_ID_FIELD_NUMBER: _builtins.int
+    completion_id: _builtins.str
+    """Its id, or `completion_id` of one of its choices. Required."""
+    def __init__(
+        self,
+        *,
+        completion_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion_id", b"completion_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetChatCompletionRequest: _TypeAlias = GetChatCompletionRequest  # noqa: Y015
+
+@_typing.final
+class ListChatCompletionMessagesRequest(_message.Message):
+    """ListChatCompletionMessagesRequest asks for a page of the messages that a stored completion answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLETION_ID_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    completion_id: _builtins.str
+    """As GetChatCompletionRequest.completion_id. Required."""
+    after: _builtins.str
+    """Id of the last message of the page before. Default: the first page."""
+    limit: _builtins.int
+    """Most messages of the page, 1 to 100. Default: 20."""
+    order: _builtins.str
+    """By their place in the conversation: "asc" or "desc". Default: "asc"."""
+    def __init__(
+        self,
+        *,
+        completion_id: _builtins.str = ...,
+        after: _builtins.str | None = ...,
+        limit: _builtins.int | None = ...,
+        order: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "_limit", b"_limit", "_order", b"_order", "after", b"after", "limit", b"limit", "order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "_limit", b"_limit", "_order", b"_order", "after", b"after", "completion_id", b"completion_id", "limit", b"limit", "order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__after: _TypeAlias = _typing.Literal["after"]  # noqa: Y015
+    _WhichOneofArgType__after: _TypeAlias = _typing.Literal["_after", b"_after"]  # noqa: Y015
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    _WhichOneofReturnType__order: _TypeAlias = _typing.Literal["order"]  # noqa: Y015
+    _WhichOneofArgType__order: _TypeAlias = _typing.Literal["_order", b"_order"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after) -> _WhichOneofReturnType__after | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__order) -> _WhichOneofReturnType__order | None: ...
+
+Global___ListChatCompletionMessagesRequest: _TypeAlias = ListChatCompletionMessagesRequest  # noqa: Y015
+
+@_typing.final
+class ListChatCompletionMessagesResponse(_message.Message):
+    """ListChatCompletionMessagesResponse is a page of messages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    FIRST_ID_FIELD_NUMBER: _builtins.int
+    LAST_ID_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    EMPTY_DATA_FIELD_NUMBER: _builtins.int
+    object: _builtins.str
+    """Always "list"."""
+    first_id: _builtins.str
+    """Id of the first of them; absent where there is none."""
+    last_id: _builtins.str
+    """Id of the last of them, for the next request's `after`; absent where there is none."""
+    has_more: _builtins.bool
+    """Whether more follow. Always present."""
+    empty_data: _struct_pb2.NullValue.ValueType
+    """For the gateway only: `data` is empty and has to be printed all the same ("data":[])."""
+    @_builtins.property
+    def data(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredMessage]:
+        """The messages."""
+
+    def __init__(
+        self,
+        *,
+        object: _builtins.str = ...,
+        data: _abc.Iterable[Global___StoredMessage] | None = ...,
+        first_id: _builtins.str | None = ...,
+        last_id: _builtins.str | None = ...,
+        has_more: _builtins.bool | None = ...,
+        empty_data: _struct_pb2.NullValue.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_empty_data", b"_empty_data", "_first_id", b"_first_id", "_has_more", b"_has_more", "_last_id", b"_last_id", "empty_data", b"empty_data", "first_id", b"first_id", "has_more", b"has_more", "last_id", b"last_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_empty_data", b"_empty_data", "_first_id", b"_first_id", "_has_more", b"_has_more", "_last_id", b"_last_id", "data", b"data", "empty_data", b"empty_data", "first_id", b"first_id", "has_more", b"has_more", "last_id", b"last_id", "object", b"object"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__empty_data: _TypeAlias = _typing.Literal["empty_data"]  # noqa: Y015
+    _WhichOneofArgType__empty_data: _TypeAlias = _typing.Literal["_empty_data", b"_empty_data"]  # noqa: Y015
+    _WhichOneofReturnType__first_id: _TypeAlias = _typing.Literal["first_id"]  # noqa: Y015
+    _WhichOneofArgType__first_id: _TypeAlias = _typing.Literal["_first_id", b"_first_id"]  # noqa: Y015
+    _WhichOneofReturnType__has_more: _TypeAlias = _typing.Literal["has_more"]  # noqa: Y015
+    _WhichOneofArgType__has_more: _TypeAlias = _typing.Literal["_has_more", b"_has_more"]  # noqa: Y015
+    _WhichOneofReturnType__last_id: _TypeAlias = _typing.Literal["last_id"]  # noqa: Y015
+    _WhichOneofArgType__last_id: _TypeAlias = _typing.Literal["_last_id", b"_last_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__empty_data) -> _WhichOneofReturnType__empty_data | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_id) -> _WhichOneofReturnType__first_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__has_more) -> _WhichOneofReturnType__has_more | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_id) -> _WhichOneofReturnType__last_id | None: ...
+
+Global___ListChatCompletionMessagesResponse: _TypeAlias = ListChatCompletionMessagesResponse  # noqa: Y015
+
+@_typing.final
+class UpdateChatCompletionRequest(_message.Message):
+    """UpdateChatCompletionRequest gives a stored completion other labels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COMPLETION_ID_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    completion_id: _builtins.str
+    """As GetChatCompletionRequest.completion_id. Required."""
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The labels, in place of those that it has; as ChatCompletionRequest.labels."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Another name of `metadata`. Giving both with different values is refused."""
+
+    def __init__(
+        self,
+        *,
+        completion_id: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion_id", b"completion_id", "labels", b"labels", "metadata", b"metadata"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateChatCompletionRequest: _TypeAlias = UpdateChatCompletionRequest  # noqa: Y015
+
+@_typing.final
+class DeleteChatCompletionRequest(_message.Message):
+    """DeleteChatCompletionRequest names a stored completion to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLETION_ID_FIELD_NUMBER: _builtins.int
+    completion_id: _builtins.str
+    """As GetChatCompletionRequest.completion_id. Required."""
+    def __init__(
+        self,
+        *,
+        completion_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion_id", b"completion_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteChatCompletionRequest: _TypeAlias = DeleteChatCompletionRequest  # noqa: Y015
+
+@_typing.final
+class DeleteChatCompletionResponse(_message.Message):
+    """DeleteChatCompletionResponse tells that it is deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the completion."""
+    object: _builtins.str
+    """Always "chat.completion.deleted"."""
+    deleted: _builtins.bool
+    """Always true."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        object: _builtins.str = ...,
+        deleted: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deleted", b"_deleted", "deleted", b"deleted"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deleted", b"_deleted", "deleted", b"deleted", "id", b"id", "object", b"object"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__deleted: _TypeAlias = _typing.Literal["deleted"]  # noqa: Y015
+    _WhichOneofArgType__deleted: _TypeAlias = _typing.Literal["_deleted", b"_deleted"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deleted) -> _WhichOneofReturnType__deleted | None: ...
+
+Global___DeleteChatCompletionResponse: _TypeAlias = DeleteChatCompletionResponse  # noqa: Y015
+
+@_typing.final
+class StoredChatCompletion(_message.Message):
+    """StoredChatCompletion is a completion that was kept. Its first fields are those of ChatCompletion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ID_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    SERVICE_TIER_FIELD_NUMBER: _builtins.int
+    SYSTEM_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    MODERATION_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    ERROR_REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_FIELD_NUMBER: _builtins.int
+    ARM_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_MS_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    USAGE_ESTIMATED_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the completion."""
+    object: _builtins.str
+    """Always "chat.completion"."""
+    created: _builtins.int
+    """When it was made, in seconds since 1970-01-01 UTC."""
+    model: _builtins.str
+    """The model id of the request."""
+    service_tier: _builtins.str
+    """As ChatCompletion.service_tier."""
+    system_fingerprint: _builtins.str
+    """As ChatCompletion.system_fingerprint."""
+    session_id: _builtins.str
+    """The session that it belongs to, a UUID."""
+    status: _builtins.str
+    """"completed"; or "partial" where the answer was broken off, by whomever."""
+    error_reason: _builtins.str
+    """What broke off a partial one: a reason of ErrorReason, without its prefix, or "CANCELLED" where
+    the caller left.
+    """
+    request_id: _builtins.str
+    """The request id of the call."""
+    user: _builtins.str
+    """The end user, as the request gave it."""
+    project: _builtins.str
+    """The project that the model belongs to."""
+    campaign: _builtins.str
+    """Key of the campaign that it took part in."""
+    arm: _builtins.str
+    """The arm of that campaign."""
+    first_token_ms: _builtins.int
+    """Milliseconds until the first token."""
+    duration_ms: _builtins.int
+    """Milliseconds until the end of the answer."""
+    usage_estimated: _builtins.bool
+    """Whether `usage` is estimated, because the provider did not tell it."""
+    @_builtins.property
+    def choices(self) -> _containers.RepeatedCompositeFieldContainer[_chat_completion_pb2.Choice]:
+        """The answers, by index. What had come, where `status` is "partial"."""
+
+    @_builtins.property
+    def usage(self) -> _chat_completion_pb2.Usage:
+        """The tokens used. Absent where they are not known."""
+
+    @_builtins.property
+    def moderation(self) -> _json_pb2.JsonObject:
+        """As ChatCompletion.moderation."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Its labels."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its tags."""
+
+    @_builtins.property
+    def target(self) -> Global___StoredTarget:
+        """Who answered."""
+
+    @_builtins.property
+    def request(self) -> Global___ChatCompletionRequest:
+        """The request, without its messages, which ListChatCompletionMessages returns. GetChatCompletion
+        alone tells it.
+        """
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        object: _builtins.str = ...,
+        created: _builtins.int | None = ...,
+        model: _builtins.str = ...,
+        choices: _abc.Iterable[_chat_completion_pb2.Choice] | None = ...,
+        usage: _chat_completion_pb2.Usage | None = ...,
+        service_tier: _builtins.str | None = ...,
+        system_fingerprint: _builtins.str | None = ...,
+        moderation: _json_pb2.JsonObject | None = ...,
+        session_id: _builtins.str = ...,
+        status: _builtins.str = ...,
+        error_reason: _builtins.str | None = ...,
+        request_id: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        user: _builtins.str | None = ...,
+        project: _builtins.str | None = ...,
+        campaign: _builtins.str | None = ...,
+        arm: _builtins.str | None = ...,
+        target: Global___StoredTarget | None = ...,
+        first_token_ms: _builtins.int | None = ...,
+        duration_ms: _builtins.int | None = ...,
+        usage_estimated: _builtins.bool | None = ...,
+        request: Global___ChatCompletionRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_arm", b"_arm", "_campaign", b"_campaign", "_created", b"_created", "_duration_ms", b"_duration_ms", "_error_reason", b"_error_reason", "_first_token_ms", b"_first_token_ms", "_moderation", b"_moderation", "_project", b"_project", "_request", b"_request", "_service_tier", b"_service_tier", "_system_fingerprint", b"_system_fingerprint", "_target", b"_target", "_usage", b"_usage", "_usage_estimated", b"_usage_estimated", "_user", b"_user", "arm", b"arm", "campaign", b"campaign", "created", b"created", "duration_ms", b"duration_ms", "error_reason", b"error_reason", "first_token_ms", b"first_token_ms", "moderation", b"moderation", "project", b"project", "request", b"request", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "target", b"target", "usage", b"usage", "usage_estimated", b"usage_estimated", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_arm", b"_arm", "_campaign", b"_campaign", "_created", b"_created", "_duration_ms", b"_duration_ms", "_error_reason", b"_error_reason", "_first_token_ms", b"_first_token_ms", "_moderation", b"_moderation", "_project", b"_project", "_request", b"_request", "_service_tier", b"_service_tier", "_system_fingerprint", b"_system_fingerprint", "_target", b"_target", "_usage", b"_usage", "_usage_estimated", b"_usage_estimated", "_user", b"_user", "arm", b"arm", "campaign", b"campaign", "choices", b"choices", "created", b"created", "duration_ms", b"duration_ms", "error_reason", b"error_reason", "first_token_ms", b"first_token_ms", "id", b"id", "metadata", b"metadata", "model", b"model", "moderation", b"moderation", "object", b"object", "project", b"project", "request", b"request", "request_id", b"request_id", "service_tier", b"service_tier", "session_id", b"session_id", "status", b"status", "system_fingerprint", b"system_fingerprint", "tags", b"tags", "target", b"target", "usage", b"usage", "usage_estimated", b"usage_estimated", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__arm: _TypeAlias = _typing.Literal["arm"]  # noqa: Y015
+    _WhichOneofArgType__arm: _TypeAlias = _typing.Literal["_arm", b"_arm"]  # noqa: Y015
+    _WhichOneofReturnType__campaign: _TypeAlias = _typing.Literal["campaign"]  # noqa: Y015
+    _WhichOneofArgType__campaign: _TypeAlias = _typing.Literal["_campaign", b"_campaign"]  # noqa: Y015
+    _WhichOneofReturnType__created: _TypeAlias = _typing.Literal["created"]  # noqa: Y015
+    _WhichOneofArgType__created: _TypeAlias = _typing.Literal["_created", b"_created"]  # noqa: Y015
+    _WhichOneofReturnType__duration_ms: _TypeAlias = _typing.Literal["duration_ms"]  # noqa: Y015
+    _WhichOneofArgType__duration_ms: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms"]  # noqa: Y015
+    _WhichOneofReturnType__error_reason: _TypeAlias = _typing.Literal["error_reason"]  # noqa: Y015
+    _WhichOneofArgType__error_reason: _TypeAlias = _typing.Literal["_error_reason", b"_error_reason"]  # noqa: Y015
+    _WhichOneofReturnType__first_token_ms: _TypeAlias = _typing.Literal["first_token_ms"]  # noqa: Y015
+    _WhichOneofArgType__first_token_ms: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms"]  # noqa: Y015
+    _WhichOneofReturnType__moderation: _TypeAlias = _typing.Literal["moderation"]  # noqa: Y015
+    _WhichOneofArgType__moderation: _TypeAlias = _typing.Literal["_moderation", b"_moderation"]  # noqa: Y015
+    _WhichOneofReturnType__project: _TypeAlias = _typing.Literal["project"]  # noqa: Y015
+    _WhichOneofArgType__project: _TypeAlias = _typing.Literal["_project", b"_project"]  # noqa: Y015
+    _WhichOneofReturnType__request: _TypeAlias = _typing.Literal["request"]  # noqa: Y015
+    _WhichOneofArgType__request: _TypeAlias = _typing.Literal["_request", b"_request"]  # noqa: Y015
+    _WhichOneofReturnType__service_tier: _TypeAlias = _typing.Literal["service_tier"]  # noqa: Y015
+    _WhichOneofArgType__service_tier: _TypeAlias = _typing.Literal["_service_tier", b"_service_tier"]  # noqa: Y015
+    _WhichOneofReturnType__system_fingerprint: _TypeAlias = _typing.Literal["system_fingerprint"]  # noqa: Y015
+    _WhichOneofArgType__system_fingerprint: _TypeAlias = _typing.Literal["_system_fingerprint", b"_system_fingerprint"]  # noqa: Y015
+    _WhichOneofReturnType__target: _TypeAlias = _typing.Literal["target"]  # noqa: Y015
+    _WhichOneofArgType__target: _TypeAlias = _typing.Literal["_target", b"_target"]  # noqa: Y015
+    _WhichOneofReturnType__usage: _TypeAlias = _typing.Literal["usage"]  # noqa: Y015
+    _WhichOneofArgType__usage: _TypeAlias = _typing.Literal["_usage", b"_usage"]  # noqa: Y015
+    _WhichOneofReturnType__usage_estimated: _TypeAlias = _typing.Literal["usage_estimated"]  # noqa: Y015
+    _WhichOneofArgType__usage_estimated: _TypeAlias = _typing.Literal["_usage_estimated", b"_usage_estimated"]  # noqa: Y015
+    _WhichOneofReturnType__user: _TypeAlias = _typing.Literal["user"]  # noqa: Y015
+    _WhichOneofArgType__user: _TypeAlias = _typing.Literal["_user", b"_user"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__arm) -> _WhichOneofReturnType__arm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__campaign) -> _WhichOneofReturnType__campaign | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__created) -> _WhichOneofReturnType__created | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__duration_ms) -> _WhichOneofReturnType__duration_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error_reason) -> _WhichOneofReturnType__error_reason | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_token_ms) -> _WhichOneofReturnType__first_token_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__moderation) -> _WhichOneofReturnType__moderation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__project) -> _WhichOneofReturnType__project | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request) -> _WhichOneofReturnType__request | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__service_tier) -> _WhichOneofReturnType__service_tier | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__system_fingerprint) -> _WhichOneofReturnType__system_fingerprint | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__target) -> _WhichOneofReturnType__target | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage) -> _WhichOneofReturnType__usage | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage_estimated) -> _WhichOneofReturnType__usage_estimated | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__user) -> _WhichOneofReturnType__user | None: ...
+
+Global___StoredChatCompletion: _TypeAlias = StoredChatCompletion  # noqa: Y015
+
+@_typing.final
+class StoredTarget(_message.Message):
+    """StoredTarget is a model of a provider."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    """Name of the provider in the configuration."""
+    model: _builtins.str
+    """The provider's own name of the model."""
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoredTarget: _TypeAlias = StoredTarget  # noqa: Y015
+
+@_typing.final
+class StoredMessage(_message.Message):
+    """StoredMessage is a message that a stored completion answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    CONTENT_PARTS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_ID_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_FIELD_NUMBER: _builtins.int
+    FUNCTION_CALL_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    REASONING_CONTENT_FIELD_NUMBER: _builtins.int
+    COMPLETION_ID_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    TOOL_EVENTS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the message: the completion's id and its place, such as "chatcmpl-…-0"."""
+    role: _builtins.str
+    """As Message.role."""
+    content: _builtins.str
+    """The content, where it was a string."""
+    name: _builtins.str
+    """As Message.name."""
+    tool_call_id: _builtins.str
+    """As Message.tool_call_id."""
+    refusal: _builtins.str
+    """As Message.refusal."""
+    reasoning_content: _builtins.str
+    """As Message.reasoning_content."""
+    completion_id: _builtins.str
+    """As Message.completion_id: the stored completion that the message was filled from."""
+    @_builtins.property
+    def content_parts(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
+        """The content, where it was an array of parts."""
+
+    @_builtins.property
+    def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolCall]:
+        """As Message.tool_calls."""
+
+    @_builtins.property
+    def function_call(self) -> _tool_pb2.FunctionCall:
+        """As Message.function_call."""
+
+    @_builtins.property
+    def metadata(self) -> _struct_pb2.Value:
+        """As Message.metadata."""
+
+    @_builtins.property
+    def tool_events(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolEvent]:
+        """As Message.tool_events."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        role: _builtins.str = ...,
+        content: _builtins.str | None = ...,
+        content_parts: _abc.Iterable[_json_pb2.JsonObject] | None = ...,
+        name: _builtins.str | None = ...,
+        tool_call_id: _builtins.str | None = ...,
+        tool_calls: _abc.Iterable[_tool_pb2.ToolCall] | None = ...,
+        function_call: _tool_pb2.FunctionCall | None = ...,
+        refusal: _builtins.str | None = ...,
+        reasoning_content: _builtins.str | None = ...,
+        completion_id: _builtins.str | None = ...,
+        metadata: _struct_pb2.Value | None = ...,
+        tool_events: _abc.Iterable[_tool_pb2.ToolEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_completion_id", b"_completion_id", "_content", b"_content", "_function_call", b"_function_call", "_metadata", b"_metadata", "_name", b"_name", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_tool_call_id", b"_tool_call_id", "completion_id", b"completion_id", "content", b"content", "function_call", b"function_call", "metadata", b"metadata", "name", b"name", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "tool_call_id", b"tool_call_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completion_id", b"_completion_id", "_content", b"_content", "_function_call", b"_function_call", "_metadata", b"_metadata", "_name", b"_name", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_tool_call_id", b"_tool_call_id", "completion_id", b"completion_id", "content", b"content", "content_parts", b"content_parts", "function_call", b"function_call", "id", b"id", "metadata", b"metadata", "name", b"name", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "role", b"role", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls", "tool_events", b"tool_events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__completion_id: _TypeAlias = _typing.Literal["completion_id"]  # noqa: Y015
+    _WhichOneofArgType__completion_id: _TypeAlias = _typing.Literal["_completion_id", b"_completion_id"]  # noqa: Y015
+    _WhichOneofReturnType__content: _TypeAlias = _typing.Literal["content"]  # noqa: Y015
+    _WhichOneofArgType__content: _TypeAlias = _typing.Literal["_content", b"_content"]  # noqa: Y015
+    _WhichOneofReturnType__function_call: _TypeAlias = _typing.Literal["function_call"]  # noqa: Y015
+    _WhichOneofArgType__function_call: _TypeAlias = _typing.Literal["_function_call", b"_function_call"]  # noqa: Y015
+    _WhichOneofReturnType__metadata: _TypeAlias = _typing.Literal["metadata"]  # noqa: Y015
+    _WhichOneofArgType__metadata: _TypeAlias = _typing.Literal["_metadata", b"_metadata"]  # noqa: Y015
+    _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
+    _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__reasoning_content: _TypeAlias = _typing.Literal["reasoning_content"]  # noqa: Y015
+    _WhichOneofArgType__reasoning_content: _TypeAlias = _typing.Literal["_reasoning_content", b"_reasoning_content"]  # noqa: Y015
+    _WhichOneofReturnType__refusal: _TypeAlias = _typing.Literal["refusal"]  # noqa: Y015
+    _WhichOneofArgType__refusal: _TypeAlias = _typing.Literal["_refusal", b"_refusal"]  # noqa: Y015
+    _WhichOneofReturnType__tool_call_id: _TypeAlias = _typing.Literal["tool_call_id"]  # noqa: Y015
+    _WhichOneofArgType__tool_call_id: _TypeAlias = _typing.Literal["_tool_call_id", b"_tool_call_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__completion_id) -> _WhichOneofReturnType__completion_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__content) -> _WhichOneofReturnType__content | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__function_call) -> _WhichOneofReturnType__function_call | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__metadata) -> _WhichOneofReturnType__metadata | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_content) -> _WhichOneofReturnType__reasoning_content | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__refusal) -> _WhichOneofReturnType__refusal | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tool_call_id) -> _WhichOneofReturnType__tool_call_id | None: ...
+
+Global___StoredMessage: _TypeAlias = StoredMessage  # noqa: Y015

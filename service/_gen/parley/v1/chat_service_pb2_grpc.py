@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class ChatServiceStub:
-    """ChatService answers conversations.
+    """ChatService answers conversations, and keeps those that it is told to keep.
 
     Metadata of every call (headers over REST): `authorization: Bearer KEY` or `x-api-key: KEY` where
     keys are configured; `x-request-id`, taken over or made, and returned. Errors carry
@@ -50,10 +50,35 @@ class ChatServiceStub:
                 request_serializer=parley_dot_v1_dot_chat__service__pb2.ChatCompletionRequest.SerializeToString,
                 response_deserializer=parley_dot_v1_dot_chat__completion__pb2.ChatCompletionChunk.FromString,
                 _registered_method=True)
+        self.ListChatCompletions = channel.unary_unary(
+                '/parley.v1.ChatService/ListChatCompletions',
+                request_serializer=parley_dot_v1_dot_chat__service__pb2.ListChatCompletionsRequest.SerializeToString,
+                response_deserializer=parley_dot_v1_dot_chat__service__pb2.ListChatCompletionsResponse.FromString,
+                _registered_method=True)
+        self.GetChatCompletion = channel.unary_unary(
+                '/parley.v1.ChatService/GetChatCompletion',
+                request_serializer=parley_dot_v1_dot_chat__service__pb2.GetChatCompletionRequest.SerializeToString,
+                response_deserializer=parley_dot_v1_dot_chat__service__pb2.StoredChatCompletion.FromString,
+                _registered_method=True)
+        self.ListChatCompletionMessages = channel.unary_unary(
+                '/parley.v1.ChatService/ListChatCompletionMessages',
+                request_serializer=parley_dot_v1_dot_chat__service__pb2.ListChatCompletionMessagesRequest.SerializeToString,
+                response_deserializer=parley_dot_v1_dot_chat__service__pb2.ListChatCompletionMessagesResponse.FromString,
+                _registered_method=True)
+        self.UpdateChatCompletion = channel.unary_unary(
+                '/parley.v1.ChatService/UpdateChatCompletion',
+                request_serializer=parley_dot_v1_dot_chat__service__pb2.UpdateChatCompletionRequest.SerializeToString,
+                response_deserializer=parley_dot_v1_dot_chat__service__pb2.StoredChatCompletion.FromString,
+                _registered_method=True)
+        self.DeleteChatCompletion = channel.unary_unary(
+                '/parley.v1.ChatService/DeleteChatCompletion',
+                request_serializer=parley_dot_v1_dot_chat__service__pb2.DeleteChatCompletionRequest.SerializeToString,
+                response_deserializer=parley_dot_v1_dot_chat__service__pb2.DeleteChatCompletionResponse.FromString,
+                _registered_method=True)
 
 
 class ChatServiceServicer:
-    """ChatService answers conversations.
+    """ChatService answers conversations, and keeps those that it is told to keep.
 
     Metadata of every call (headers over REST): `authorization: Bearer KEY` or `x-api-key: KEY` where
     keys are configured; `x-request-id`, taken over or made, and returned. Errors carry
@@ -83,6 +108,47 @@ class ChatServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListChatCompletions(self, request, context):
+        """ListChatCompletions returns stored completions of the caller's tenant, oldest first unless
+        `order` says otherwise. Where several filters are given, all of them hold.
+
+        Over REST filters by labels are written `metadata[KEY]=VALUE`, as OpenAI's clients do, or
+        `labels[KEY]=VALUE`; several tags as `tags=A&tags=B`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetChatCompletion(self, request, context):
+        """GetChatCompletion returns a stored completion, with its request. COMPLETION_NOT_FOUND where the
+        caller's tenant has none of that id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListChatCompletionMessages(self, request, context):
+        """ListChatCompletionMessages returns the messages that a stored completion answers, oldest first
+        unless `order` says otherwise.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateChatCompletion(self, request, context):
+        """UpdateChatCompletion replaces the labels of a stored completion, and returns it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteChatCompletion(self, request, context):
+        """DeleteChatCompletion deletes a stored completion.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ChatServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +162,31 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     request_deserializer=parley_dot_v1_dot_chat__service__pb2.ChatCompletionRequest.FromString,
                     response_serializer=parley_dot_v1_dot_chat__completion__pb2.ChatCompletionChunk.SerializeToString,
             ),
+            'ListChatCompletions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChatCompletions,
+                    request_deserializer=parley_dot_v1_dot_chat__service__pb2.ListChatCompletionsRequest.FromString,
+                    response_serializer=parley_dot_v1_dot_chat__service__pb2.ListChatCompletionsResponse.SerializeToString,
+            ),
+            'GetChatCompletion': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChatCompletion,
+                    request_deserializer=parley_dot_v1_dot_chat__service__pb2.GetChatCompletionRequest.FromString,
+                    response_serializer=parley_dot_v1_dot_chat__service__pb2.StoredChatCompletion.SerializeToString,
+            ),
+            'ListChatCompletionMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChatCompletionMessages,
+                    request_deserializer=parley_dot_v1_dot_chat__service__pb2.ListChatCompletionMessagesRequest.FromString,
+                    response_serializer=parley_dot_v1_dot_chat__service__pb2.ListChatCompletionMessagesResponse.SerializeToString,
+            ),
+            'UpdateChatCompletion': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateChatCompletion,
+                    request_deserializer=parley_dot_v1_dot_chat__service__pb2.UpdateChatCompletionRequest.FromString,
+                    response_serializer=parley_dot_v1_dot_chat__service__pb2.StoredChatCompletion.SerializeToString,
+            ),
+            'DeleteChatCompletion': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteChatCompletion,
+                    request_deserializer=parley_dot_v1_dot_chat__service__pb2.DeleteChatCompletionRequest.FromString,
+                    response_serializer=parley_dot_v1_dot_chat__service__pb2.DeleteChatCompletionResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'parley.v1.ChatService', rpc_method_handlers)
@@ -105,7 +196,7 @@ def add_ChatServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ChatService:
-    """ChatService answers conversations.
+    """ChatService answers conversations, and keeps those that it is told to keep.
 
     Metadata of every call (headers over REST): `authorization: Bearer KEY` or `x-api-key: KEY` where
     keys are configured; `x-request-id`, taken over or made, and returned. Errors carry
@@ -156,6 +247,141 @@ class ChatService:
             '/parley.v1.ChatService/StreamChatCompletion',
             parley_dot_v1_dot_chat__service__pb2.ChatCompletionRequest.SerializeToString,
             parley_dot_v1_dot_chat__completion__pb2.ChatCompletionChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChatCompletions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.ChatService/ListChatCompletions',
+            parley_dot_v1_dot_chat__service__pb2.ListChatCompletionsRequest.SerializeToString,
+            parley_dot_v1_dot_chat__service__pb2.ListChatCompletionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetChatCompletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.ChatService/GetChatCompletion',
+            parley_dot_v1_dot_chat__service__pb2.GetChatCompletionRequest.SerializeToString,
+            parley_dot_v1_dot_chat__service__pb2.StoredChatCompletion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChatCompletionMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.ChatService/ListChatCompletionMessages',
+            parley_dot_v1_dot_chat__service__pb2.ListChatCompletionMessagesRequest.SerializeToString,
+            parley_dot_v1_dot_chat__service__pb2.ListChatCompletionMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateChatCompletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.ChatService/UpdateChatCompletion',
+            parley_dot_v1_dot_chat__service__pb2.UpdateChatCompletionRequest.SerializeToString,
+            parley_dot_v1_dot_chat__service__pb2.StoredChatCompletion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteChatCompletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.ChatService/DeleteChatCompletion',
+            parley_dot_v1_dot_chat__service__pb2.DeleteChatCompletionRequest.SerializeToString,
+            parley_dot_v1_dot_chat__service__pb2.DeleteChatCompletionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ChatServiceStub:
-    """ChatService answers conversations.
+    """ChatService answers conversations, and keeps those that it is told to keep.
 
     Metadata of every call (headers over REST): `authorization: Bearer KEY` or `x-api-key: KEY` where
     keys are configured; `x-request-id`, taken over or made, and returned. Errors carry
@@ -54,10 +54,29 @@ class ChatServiceStub:
 
     Over REST: POST /v1/chat/completions with `stream: true` in the body; server-sent events.
     """
+    ListChatCompletions: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ListChatCompletionsRequest, _chat_service_pb2.ListChatCompletionsResponse]
+    """ListChatCompletions returns stored completions of the caller's tenant, oldest first unless
+    `order` says otherwise. Where several filters are given, all of them hold.
+
+    Over REST filters by labels are written `metadata[KEY]=VALUE`, as OpenAI's clients do, or
+    `labels[KEY]=VALUE`; several tags as `tags=A&tags=B`.
+    """
+    GetChatCompletion: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.GetChatCompletionRequest, _chat_service_pb2.StoredChatCompletion]
+    """GetChatCompletion returns a stored completion, with its request. COMPLETION_NOT_FOUND where the
+    caller's tenant has none of that id.
+    """
+    ListChatCompletionMessages: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ListChatCompletionMessagesRequest, _chat_service_pb2.ListChatCompletionMessagesResponse]
+    """ListChatCompletionMessages returns the messages that a stored completion answers, oldest first
+    unless `order` says otherwise.
+    """
+    UpdateChatCompletion: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.UpdateChatCompletionRequest, _chat_service_pb2.StoredChatCompletion]
+    """UpdateChatCompletion replaces the labels of a stored completion, and returns it."""
+    DeleteChatCompletion: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.DeleteChatCompletionRequest, _chat_service_pb2.DeleteChatCompletionResponse]
+    """DeleteChatCompletion deletes a stored completion."""
 
 @_typing.type_check_only
 class ChatServiceAsyncStub(ChatServiceStub):
-    """ChatService answers conversations.
+    """ChatService answers conversations, and keeps those that it is told to keep.
 
     Metadata of every call (headers over REST): `authorization: Bearer KEY` or `x-api-key: KEY` where
     keys are configured; `x-request-id`, taken over or made, and returned. Errors carry
@@ -80,9 +99,28 @@ class ChatServiceAsyncStub(ChatServiceStub):
 
     Over REST: POST /v1/chat/completions with `stream: true` in the body; server-sent events.
     """
+    ListChatCompletions: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ListChatCompletionsRequest, _chat_service_pb2.ListChatCompletionsResponse]  # type: ignore[assignment]
+    """ListChatCompletions returns stored completions of the caller's tenant, oldest first unless
+    `order` says otherwise. Where several filters are given, all of them hold.
+
+    Over REST filters by labels are written `metadata[KEY]=VALUE`, as OpenAI's clients do, or
+    `labels[KEY]=VALUE`; several tags as `tags=A&tags=B`.
+    """
+    GetChatCompletion: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.GetChatCompletionRequest, _chat_service_pb2.StoredChatCompletion]  # type: ignore[assignment]
+    """GetChatCompletion returns a stored completion, with its request. COMPLETION_NOT_FOUND where the
+    caller's tenant has none of that id.
+    """
+    ListChatCompletionMessages: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ListChatCompletionMessagesRequest, _chat_service_pb2.ListChatCompletionMessagesResponse]  # type: ignore[assignment]
+    """ListChatCompletionMessages returns the messages that a stored completion answers, oldest first
+    unless `order` says otherwise.
+    """
+    UpdateChatCompletion: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.UpdateChatCompletionRequest, _chat_service_pb2.StoredChatCompletion]  # type: ignore[assignment]
+    """UpdateChatCompletion replaces the labels of a stored completion, and returns it."""
+    DeleteChatCompletion: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.DeleteChatCompletionRequest, _chat_service_pb2.DeleteChatCompletionResponse]  # type: ignore[assignment]
+    """DeleteChatCompletion deletes a stored completion."""
 
 class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
-    """ChatService answers conversations.
+    """ChatService answers conversations, and keeps those that it is told to keep.
 
     Metadata of every call (headers over REST): `authorization: Bearer KEY` or `x-api-key: KEY` where
     keys are configured; `x-request-id`, taken over or made, and returned. Errors carry
@@ -115,5 +153,54 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Over REST: POST /v1/chat/completions with `stream: true` in the body; server-sent events.
         """
+
+    @_abc_1.abstractmethod
+    def ListChatCompletions(
+        self,
+        request: _chat_service_pb2.ListChatCompletionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.ListChatCompletionsResponse, _abc.Awaitable[_chat_service_pb2.ListChatCompletionsResponse]]:
+        """ListChatCompletions returns stored completions of the caller's tenant, oldest first unless
+        `order` says otherwise. Where several filters are given, all of them hold.
+
+        Over REST filters by labels are written `metadata[KEY]=VALUE`, as OpenAI's clients do, or
+        `labels[KEY]=VALUE`; several tags as `tags=A&tags=B`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetChatCompletion(
+        self,
+        request: _chat_service_pb2.GetChatCompletionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.StoredChatCompletion, _abc.Awaitable[_chat_service_pb2.StoredChatCompletion]]:
+        """GetChatCompletion returns a stored completion, with its request. COMPLETION_NOT_FOUND where the
+        caller's tenant has none of that id.
+        """
+
+    @_abc_1.abstractmethod
+    def ListChatCompletionMessages(
+        self,
+        request: _chat_service_pb2.ListChatCompletionMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.ListChatCompletionMessagesResponse, _abc.Awaitable[_chat_service_pb2.ListChatCompletionMessagesResponse]]:
+        """ListChatCompletionMessages returns the messages that a stored completion answers, oldest first
+        unless `order` says otherwise.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateChatCompletion(
+        self,
+        request: _chat_service_pb2.UpdateChatCompletionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.StoredChatCompletion, _abc.Awaitable[_chat_service_pb2.StoredChatCompletion]]:
+        """UpdateChatCompletion replaces the labels of a stored completion, and returns it."""
+
+    @_abc_1.abstractmethod
+    def DeleteChatCompletion(
+        self,
+        request: _chat_service_pb2.DeleteChatCompletionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.DeleteChatCompletionResponse, _abc.Awaitable[_chat_service_pb2.DeleteChatCompletionResponse]]:
+        """DeleteChatCompletion deletes a stored completion."""
 
 def add_ChatServiceServicer_to_server(servicer: ChatServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -124,6 +124,42 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     tells when to come again.
     UNAVAILABLE, 503; server_error, circuit_open.
     """
+    ERROR_REASON_COMPLETION_NOT_FOUND: _ErrorReason.ValueType  # 24
+    """The caller's tenant has no stored completion of that id. `param` names where the id stands.
+    NOT_FOUND, 404; invalid_request_error, completion_not_found.
+    """
+    ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 25
+    """The caller's tenant has no session of that id. `param` is "session_id".
+    NOT_FOUND, 404; invalid_request_error, session_not_found.
+    """
+    ERROR_REASON_CAMPAIGN_NOT_FOUND: _ErrorReason.ValueType  # 26
+    """The project has no campaign of that id or key. `param` is "ab_campaign".
+    NOT_FOUND, 404; invalid_request_error, campaign_not_found.
+    """
+    ERROR_REASON_TOOL_NOT_FOUND: _ErrorReason.ValueType  # 27
+    """The project has no server-side tool of that id. `param` names where the id stands.
+    NOT_FOUND, 404; invalid_request_error, tool_not_found.
+    """
+    ERROR_REASON_STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 28
+    """Completions can't be stored or read now: the database does not answer. RetryInfo tells when to come
+    again. An answer that ends so was not stored, though the caller may have all of it.
+    UNAVAILABLE, 503; server_error, storage_unavailable.
+    """
+    ERROR_REASON_TOOL_SERVER_UNAVAILABLE: _ErrorReason.ValueType  # 29
+    """A server of the project's server-side tools does not answer; the metadata `tool_server` names it.
+    RetryInfo tells when to come again.
+    UNAVAILABLE, 503; server_error, tool_server_unavailable.
+    """
+    ERROR_REASON_TOOL_TURNS_EXCEEDED: _ErrorReason.ValueType  # 30
+    """The model called server-side tools again where it had been told to answer without: its turns, or
+    their time, were used up.
+    INTERNAL, 502; server_error, tool_turns_exceeded.
+    """
+    ERROR_REASON_SYSTEM_PROMPT_FAILED: _ErrorReason.ValueType  # 31
+    """The project's system prompt can't be rendered with these arguments: it fails, takes too long or
+    grows too large. `param` is "system_prompt_args".
+    INVALID_ARGUMENT, 400; invalid_request_error, system_prompt_failed.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is what a call failed of.
@@ -237,5 +273,41 @@ ERROR_REASON_CIRCUIT_OPEN: ErrorReason.ValueType  # 23
 """Every target of the model has failed so often lately that it is left alone for a while. RetryInfo
 tells when to come again.
 UNAVAILABLE, 503; server_error, circuit_open.
+"""
+ERROR_REASON_COMPLETION_NOT_FOUND: ErrorReason.ValueType  # 24
+"""The caller's tenant has no stored completion of that id. `param` names where the id stands.
+NOT_FOUND, 404; invalid_request_error, completion_not_found.
+"""
+ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 25
+"""The caller's tenant has no session of that id. `param` is "session_id".
+NOT_FOUND, 404; invalid_request_error, session_not_found.
+"""
+ERROR_REASON_CAMPAIGN_NOT_FOUND: ErrorReason.ValueType  # 26
+"""The project has no campaign of that id or key. `param` is "ab_campaign".
+NOT_FOUND, 404; invalid_request_error, campaign_not_found.
+"""
+ERROR_REASON_TOOL_NOT_FOUND: ErrorReason.ValueType  # 27
+"""The project has no server-side tool of that id. `param` names where the id stands.
+NOT_FOUND, 404; invalid_request_error, tool_not_found.
+"""
+ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 28
+"""Completions can't be stored or read now: the database does not answer. RetryInfo tells when to come
+again. An answer that ends so was not stored, though the caller may have all of it.
+UNAVAILABLE, 503; server_error, storage_unavailable.
+"""
+ERROR_REASON_TOOL_SERVER_UNAVAILABLE: ErrorReason.ValueType  # 29
+"""A server of the project's server-side tools does not answer; the metadata `tool_server` names it.
+RetryInfo tells when to come again.
+UNAVAILABLE, 503; server_error, tool_server_unavailable.
+"""
+ERROR_REASON_TOOL_TURNS_EXCEEDED: ErrorReason.ValueType  # 30
+"""The model called server-side tools again where it had been told to answer without: its turns, or
+their time, were used up.
+INTERNAL, 502; server_error, tool_turns_exceeded.
+"""
+ERROR_REASON_SYSTEM_PROMPT_FAILED: ErrorReason.ValueType  # 31
+"""The project's system prompt can't be rendered with these arguments: it fails, takes too long or
+grows too large. `param` is "system_prompt_args".
+INVALID_ARGUMENT, 400; invalid_request_error, system_prompt_failed.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

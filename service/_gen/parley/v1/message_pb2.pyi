@@ -50,6 +50,7 @@ class Message(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     PROVIDER_CONTENT_FIELD_NUMBER: _builtins.int
     IS_ERROR_FIELD_NUMBER: _builtins.int
+    TOOL_EVENTS_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """Who speaks: "system", "developer", "user", "assistant", "tool" or "function" (deprecated).
     Required.
@@ -73,9 +74,13 @@ class Message(_message.Message):
     writing (Mistral, DeepSeek). Default: false.
     """
     id: _builtins.str
-    """Id of an earlier answer's message. Accepted so that an answer can be sent back; not handed on."""
+    """Role "assistant": id of an earlier answer's message. Where the message says nothing else, it is
+    filled from the store, as by `completion_id`; else it is not looked at.
+    """
     completion_id: _builtins.str
-    """Id of a stored completion, a UUID, to fill this message from. Not served yet: refused."""
+    """Role "assistant": Choice.completion_id of a stored answer. Where the message says nothing else, it
+    is filled with that answer; COMPLETION_NOT_FOUND where the caller's tenant has none of that id.
+    """
     is_error: _builtins.bool
     """Role "tool": whether the call failed and the content says why. Told to Anthropic and Gemini;
     other providers have no place for it, and read the content alone. Default: false.
@@ -125,14 +130,18 @@ class Message(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Value:
-        """Data of the caller's to store beside the message; any JSON value. Not served yet: refused
-        unless empty.
-        """
+        """Data of the caller's, kept with a stored completion beside the message; any JSON value."""
 
     @_builtins.property
     def provider_content(self) -> _containers.RepeatedCompositeFieldContainer[_json_pb2.JsonObject]:
         """Role "assistant": see AssistantMessage.provider_content; sent back as it came. Entries of
         another provider than the one that is asked are left out.
+        """
+
+    @_builtins.property
+    def tool_events(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolEvent]:
+        """Role "assistant": see AssistantMessage.tool_events; sent back as they came, the model sees their
+        calls and results again.
         """
 
     def __init__(
@@ -158,10 +167,11 @@ class Message(_message.Message):
         metadata: _struct_pb2.Value | None = ...,
         provider_content: _abc.Iterable[_json_pb2.JsonObject] | None = ...,
         is_error: _builtins.bool | None = ...,
+        tool_events: _abc.Iterable[_tool_pb2.ToolEvent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_cache_control", b"_cache_control", "_completion_id", b"_completion_id", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_is_error", b"_is_error", "_metadata", b"_metadata", "_name", b"_name", "_prefix", b"_prefix", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_tool_call_id", b"_tool_call_id", "audio", b"audio", "cache_control", b"cache_control", "completion_id", b"completion_id", "content", b"content", "function_call", b"function_call", "id", b"id", "is_error", b"is_error", "metadata", b"metadata", "name", b"name", "prefix", b"prefix", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "tool_call_id", b"tool_call_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_cache_control", b"_cache_control", "_completion_id", b"_completion_id", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_is_error", b"_is_error", "_metadata", b"_metadata", "_name", b"_name", "_prefix", b"_prefix", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_tool_call_id", b"_tool_call_id", "annotations", b"annotations", "audio", b"audio", "cache_control", b"cache_control", "completion_id", b"completion_id", "content", b"content", "function_call", b"function_call", "id", b"id", "is_error", b"is_error", "metadata", b"metadata", "name", b"name", "parts", b"parts", "prefix", b"prefix", "provider_content", b"provider_content", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_cache_control", b"_cache_control", "_completion_id", b"_completion_id", "_content", b"_content", "_function_call", b"_function_call", "_id", b"_id", "_is_error", b"_is_error", "_metadata", b"_metadata", "_name", b"_name", "_prefix", b"_prefix", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_tool_call_id", b"_tool_call_id", "annotations", b"annotations", "audio", b"audio", "cache_control", b"cache_control", "completion_id", b"completion_id", "content", b"content", "function_call", b"function_call", "id", b"id", "is_error", b"is_error", "metadata", b"metadata", "name", b"name", "parts", b"parts", "prefix", b"prefix", "provider_content", b"provider_content", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls", "tool_events", b"tool_events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__audio: _TypeAlias = _typing.Literal["audio"]  # noqa: Y015
     _WhichOneofArgType__audio: _TypeAlias = _typing.Literal["_audio", b"_audio"]  # noqa: Y015

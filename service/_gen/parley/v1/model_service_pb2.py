@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dparley/v1/model_service.proto\x12\tparley.v1\x1a\x1cgoogle/api/annotations.proto\"\x13\n\x11ListModelsRequest\"D\n\x12ListModelsResponse\x12\x0e\n\x06object\x18\x01 \x01(\t\x12\x1e\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x10.parley.v1.Model\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xa8\x03\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x14\n\x07\x63reated\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x08owned_by\x18\x04 \x01(\t\x12\x1b\n\x0e\x63ontext_window\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x1e\n\x11max_output_tokens\x18\x06 \x01(\rH\x02\x88\x01\x01\x12\x13\n\x0binput_kinds\x18\x07 \x03(\t\x12\x12\n\x05tools\x18\x08 \x01(\x08H\x03\x88\x01\x01\x12\x1e\n\x11structured_output\x18\t \x01(\x08H\x04\x88\x01\x01\x12\x16\n\treasoning\x18\n \x01(\x08H\x05\x88\x01\x01\x12&\n\x06prices\x18\x0b \x01(\x0b\x32\x11.parley.v1.PricesH\x06\x88\x01\x01\x12\'\n\x07targets\x18\x0c \x03(\x0b\x32\x16.parley.v1.ModelTargetB\n\n\x08_createdB\x11\n\x0f_context_windowB\x14\n\x12_max_output_tokensB\x08\n\x06_toolsB\x14\n\x12_structured_outputB\x0c\n\n_reasoningB\t\n\x07_prices\"\x85\x01\n\x0bModelTarget\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x16\n\tin_flight\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07waiting\x18\x05 \x01(\rH\x01\x88\x01\x01\x42\x0c\n\n_in_flightB\n\n\x08_waiting\"\xec\x02\n\x06Prices\x12\x12\n\x05input\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0c\x63\x61\x63hed_input\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x18\n\x0b\x63\x61\x63he_write\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x1b\n\x0e\x63\x61\x63he_write_1h\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0b\x61udio_input\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x13\n\x06output\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x19\n\x0c\x61udio_output\x18\x07 \x01(\x01H\x06\x88\x01\x01\x12\x37\n\x0clong_context\x18\x08 \x01(\x0b\x32\x1c.parley.v1.LongContextPricesH\x07\x88\x01\x01\x42\x08\n\x06_inputB\x0f\n\r_cached_inputB\x0e\n\x0c_cache_writeB\x11\n\x0f_cache_write_1hB\x0e\n\x0c_audio_inputB\t\n\x07_outputB\x0f\n\r_audio_outputB\x0f\n\r_long_context\"\x83\x02\n\x11LongContextPrices\x12\x19\n\x0c\x61\x62ove_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05input\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x19\n\x0c\x63\x61\x63hed_input\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x18\n\x0b\x63\x61\x63he_write\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x1b\n\x0e\x63\x61\x63he_write_1h\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x13\n\x06output\x18\x06 \x01(\x01H\x05\x88\x01\x01\x42\x0f\n\r_above_tokensB\x08\n\x06_inputB\x0f\n\r_cached_inputB\x0e\n\x0c_cache_writeB\x11\n\x0f_cache_write_1hB\t\n\x07_output2\xf5\x01\n\x0cModelService\x12o\n\nListModels\x12\x1c.parley.v1.ListModelsRequest\x1a\x1d.parley.v1.ListModelsResponse\"$\x82\xd3\xe4\x93\x02\x1e\x12\n/v1/modelsZ\x10\x12\x0e/api/v1/models\x12t\n\x08GetModel\x12\x1a.parley.v1.GetModelRequest\x1a\x10.parley.v1.Model\":\x82\xd3\xe4\x93\x02\x34\x12\x15/v1/models/{model=**}Z\x1b\x12\x19/api/v1/models/{model=**}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dparley/v1/model_service.proto\x12\tparley.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x13\n\x11ListModelsRequest\"\x88\x01\n\x12ListModelsResponse\x12\x0e\n\x06object\x18\x01 \x01(\t\x12\x1e\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x10.parley.v1.Model\x12\x33\n\nempty_data\x18\x64 \x01(\x0e\x32\x1a.google.protobuf.NullValueH\x00\x88\x01\x01\x42\r\n\x0b_empty_data\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xa8\x03\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x14\n\x07\x63reated\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x08owned_by\x18\x04 \x01(\t\x12\x1b\n\x0e\x63ontext_window\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x1e\n\x11max_output_tokens\x18\x06 \x01(\rH\x02\x88\x01\x01\x12\x13\n\x0binput_kinds\x18\x07 \x03(\t\x12\x12\n\x05tools\x18\x08 \x01(\x08H\x03\x88\x01\x01\x12\x1e\n\x11structured_output\x18\t \x01(\x08H\x04\x88\x01\x01\x12\x16\n\treasoning\x18\n \x01(\x08H\x05\x88\x01\x01\x12&\n\x06prices\x18\x0b \x01(\x0b\x32\x11.parley.v1.PricesH\x06\x88\x01\x01\x12\'\n\x07targets\x18\x0c \x03(\x0b\x32\x16.parley.v1.ModelTargetB\n\n\x08_createdB\x11\n\x0f_context_windowB\x14\n\x12_max_output_tokensB\x08\n\x06_toolsB\x14\n\x12_structured_outputB\x0c\n\n_reasoningB\t\n\x07_prices\"\x85\x01\n\x0bModelTarget\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x16\n\tin_flight\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07waiting\x18\x05 \x01(\rH\x01\x88\x01\x01\x42\x0c\n\n_in_flightB\n\n\x08_waiting\"\xec\x02\n\x06Prices\x12\x12\n\x05input\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0c\x63\x61\x63hed_input\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x18\n\x0b\x63\x61\x63he_write\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x1b\n\x0e\x63\x61\x63he_write_1h\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0b\x61udio_input\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x13\n\x06output\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x19\n\x0c\x61udio_output\x18\x07 \x01(\x01H\x06\x88\x01\x01\x12\x37\n\x0clong_context\x18\x08 \x01(\x0b\x32\x1c.parley.v1.LongContextPricesH\x07\x88\x01\x01\x42\x08\n\x06_inputB\x0f\n\r_cached_inputB\x0e\n\x0c_cache_writeB\x11\n\x0f_cache_write_1hB\x0e\n\x0c_audio_inputB\t\n\x07_outputB\x0f\n\r_audio_outputB\x0f\n\r_long_context\"\x83\x02\n\x11LongContextPrices\x12\x19\n\x0c\x61\x62ove_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05input\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x19\n\x0c\x63\x61\x63hed_input\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x18\n\x0b\x63\x61\x63he_write\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x1b\n\x0e\x63\x61\x63he_write_1h\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x13\n\x06output\x18\x06 \x01(\x01H\x05\x88\x01\x01\x42\x0f\n\r_above_tokensB\x08\n\x06_inputB\x0f\n\r_cached_inputB\x0e\n\x0c_cache_writeB\x11\n\x0f_cache_write_1hB\t\n\x07_output2\xf5\x01\n\x0cModelService\x12o\n\nListModels\x12\x1c.parley.v1.ListModelsRequest\x1a\x1d.parley.v1.ListModelsResponse\"$\x82\xd3\xe4\x93\x02\x1e\x12\n/v1/modelsZ\x10\x12\x0e/api/v1/models\x12t\n\x08GetModel\x12\x1a.parley.v1.GetModelRequest\x1a\x10.parley.v1.Model\":\x82\xd3\xe4\x93\x02\x34\x12\x15/v1/models/{model=**}Z\x1b\x12\x19/api/v1/models/{model=**}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,20 +37,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\036\022\n/v1/modelsZ\020\022\016/api/v1/models'
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\202\323\344\223\0024\022\025/v1/models/{model=**}Z\033\022\031/api/v1/models/{model=**}'
-  _globals['_LISTMODELSREQUEST']._serialized_start=74
-  _globals['_LISTMODELSREQUEST']._serialized_end=93
-  _globals['_LISTMODELSRESPONSE']._serialized_start=95
-  _globals['_LISTMODELSRESPONSE']._serialized_end=163
-  _globals['_GETMODELREQUEST']._serialized_start=165
-  _globals['_GETMODELREQUEST']._serialized_end=197
-  _globals['_MODEL']._serialized_start=200
-  _globals['_MODEL']._serialized_end=624
-  _globals['_MODELTARGET']._serialized_start=627
-  _globals['_MODELTARGET']._serialized_end=760
-  _globals['_PRICES']._serialized_start=763
-  _globals['_PRICES']._serialized_end=1127
-  _globals['_LONGCONTEXTPRICES']._serialized_start=1130
-  _globals['_LONGCONTEXTPRICES']._serialized_end=1389
-  _globals['_MODELSERVICE']._serialized_start=1392
-  _globals['_MODELSERVICE']._serialized_end=1637
+  _globals['_LISTMODELSREQUEST']._serialized_start=104
+  _globals['_LISTMODELSREQUEST']._serialized_end=123
+  _globals['_LISTMODELSRESPONSE']._serialized_start=126
+  _globals['_LISTMODELSRESPONSE']._serialized_end=262
+  _globals['_GETMODELREQUEST']._serialized_start=264
+  _globals['_GETMODELREQUEST']._serialized_end=296
+  _globals['_MODEL']._serialized_start=299
+  _globals['_MODEL']._serialized_end=723
+  _globals['_MODELTARGET']._serialized_start=726
+  _globals['_MODELTARGET']._serialized_end=859
+  _globals['_PRICES']._serialized_start=862
+  _globals['_PRICES']._serialized_end=1226
+  _globals['_LONGCONTEXTPRICES']._serialized_start=1229
+  _globals['_LONGCONTEXTPRICES']._serialized_end=1488
+  _globals['_MODELSERVICE']._serialized_start=1491
+  _globals['_MODELSERVICE']._serialized_end=1736
 # @@protoc_insertion_point(module_scope)

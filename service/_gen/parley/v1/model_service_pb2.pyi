@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -43,23 +44,29 @@ class ListModelsResponse(_message.Message):
 
     OBJECT_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    EMPTY_DATA_FIELD_NUMBER: _builtins.int
     object: _builtins.str
     """Always "list"."""
+    empty_data: _struct_pb2.NullValue.ValueType
+    """For the gateway only: `data` is empty and has to be printed all the same ("data":[])."""
     @_builtins.property
     def data(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
-        """The models, in the order of the configuration."""
+        """The models."""
 
     def __init__(
         self,
         *,
         object: _builtins.str = ...,
         data: _abc.Iterable[Global___Model] | None = ...,
+        empty_data: _struct_pb2.NullValue.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_empty_data", b"_empty_data", "empty_data", b"empty_data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "object", b"object"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_empty_data", b"_empty_data", "data", b"data", "empty_data", b"empty_data", "object", b"object"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__empty_data: _TypeAlias = _typing.Literal["empty_data"]  # noqa: Y015
+    _WhichOneofArgType__empty_data: _TypeAlias = _typing.Literal["_empty_data", b"_empty_data"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__empty_data) -> _WhichOneofReturnType__empty_data | None: ...
 
 Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
 

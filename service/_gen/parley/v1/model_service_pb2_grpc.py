@@ -52,7 +52,8 @@ class ModelServiceServicer:
     """
 
     def ListModels(self, request, context):
-        """ListModels returns all models, in the order of the configuration.
+        """ListModels returns all models that the caller's key may ask, in the order of the configuration,
+        and then those of projects, PROJECT before its PROJECT/MODEL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

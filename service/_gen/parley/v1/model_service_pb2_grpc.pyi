@@ -34,7 +34,9 @@ class ModelServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelServiceAsyncStub: ...
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
-    """ListModels returns all models, in the order of the configuration."""
+    """ListModels returns all models that the caller's key may ask, in the order of the configuration,
+    and then those of projects, PROJECT before its PROJECT/MODEL.
+    """
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.Model]
     """GetModel returns one model. NOT_FOUND where there is none with that id."""
 
@@ -44,7 +46,9 @@ class ModelServiceAsyncStub(ModelServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """ListModels returns all models, in the order of the configuration."""
+    """ListModels returns all models that the caller's key may ask, in the order of the configuration,
+    and then those of projects, PROJECT before its PROJECT/MODEL.
+    """
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.Model]  # type: ignore[assignment]
     """GetModel returns one model. NOT_FOUND where there is none with that id."""
 
@@ -57,7 +61,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ListModelsResponse, _abc.Awaitable[_model_service_pb2.ListModelsResponse]]:
-        """ListModels returns all models, in the order of the configuration."""
+        """ListModels returns all models that the caller's key may ask, in the order of the configuration,
+        and then those of projects, PROJECT before its PROJECT/MODEL.
+        """
 
     @_abc_1.abstractmethod
     def GetModel(

@@ -19,7 +19,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Tool(_message.Message):
-    """Tool is something the model may call, or, with `id`, the switch of a server-side tool."""
+    """Tool is something the model may call, or, with `id`, the switch of a server-side tool of the project."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -33,9 +33,13 @@ class Tool(_message.Message):
     type: _builtins.str
     """Kind of tool: "function" (the default where `function` is given), "custom" or "provider"."""
     id: _builtins.str
-    """Id of a server-side tool of the project that `enabled` switches. Not served yet: refused."""
+    """Id of a server-side tool of the project, SERVER__TOOL, that `enabled` switches; nothing else is
+    given beside these two. TOOL_NOT_FOUND where the project has none of that id.
+    """
     enabled: _builtins.bool
-    """Whether the server-side tool `id` may be used in this request. Not served yet: refused."""
+    """Whether the server-side tool `id` may be used in this request, whatever `use_tools` says.
+    Required beside `id`.
+    """
     @_builtins.property
     def function(self) -> Global___FunctionDefinition:
         """The function, where `type` is "function"."""
@@ -385,3 +389,103 @@ class ToolCallDelta(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__type) -> _WhichOneofReturnType__type | None: ...
 
 Global___ToolCallDelta: _TypeAlias = ToolCallDelta  # noqa: Y015
+
+@_typing.final
+class ToolEvent(_message.Message):
+    """ToolEvent tells of a server-side tool that the model called and the service has run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
+    TEXT_LENGTH_FIELD_NUMBER: _builtins.int
+    REASONING_LENGTH_FIELD_NUMBER: _builtins.int
+    PROVIDER_CONTENT_LENGTH_FIELD_NUMBER: _builtins.int
+    EXTRA_CONTENT_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Its number among the message's events, from 0. Always present."""
+    id: _builtins.str
+    """Id of the call, as the model's provider gave it."""
+    tool: _builtins.str
+    """Id of the tool, SERVER__TOOL."""
+    arguments: _builtins.str
+    """The arguments as JSON text, as the model wrote them."""
+    status: _builtins.str
+    """"ok"; or "error", where the tool failed, was not done in time or returned too much. The model was
+    told so.
+    """
+    result: _builtins.str
+    """What the model was told: the result, or what went wrong."""
+    duration_ms: _builtins.int
+    """How long it took, in milliseconds. Always present."""
+    turn: _builtins.int
+    """The model's turn that made the call, from 0. Always present."""
+    text_length: _builtins.int
+    """Where that turn ended in the message: after so many characters of `content`, … Always present. The
+    text of a turn before which there was text begins with an empty line ("\\n\\n") that is not the
+    model's.
+    """
+    reasoning_length: _builtins.int
+    """… the entries of `reasoning_details` with a lower `index`, … Always present."""
+    provider_content_length: _builtins.int
+    """… and so many entries of `provider_content`. Always present."""
+    @_builtins.property
+    def extra_content(self) -> _json_pb2.JsonObject:
+        """As ToolCall.extra_content."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int | None = ...,
+        id: _builtins.str = ...,
+        tool: _builtins.str = ...,
+        arguments: _builtins.str = ...,
+        status: _builtins.str = ...,
+        result: _builtins.str = ...,
+        duration_ms: _builtins.int | None = ...,
+        turn: _builtins.int | None = ...,
+        text_length: _builtins.int | None = ...,
+        reasoning_length: _builtins.int | None = ...,
+        provider_content_length: _builtins.int | None = ...,
+        extra_content: _json_pb2.JsonObject | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_extra_content", b"_extra_content", "_index", b"_index", "_provider_content_length", b"_provider_content_length", "_reasoning_length", b"_reasoning_length", "_text_length", b"_text_length", "_turn", b"_turn", "duration_ms", b"duration_ms", "extra_content", b"extra_content", "index", b"index", "provider_content_length", b"provider_content_length", "reasoning_length", b"reasoning_length", "text_length", b"text_length", "turn", b"turn"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_extra_content", b"_extra_content", "_index", b"_index", "_provider_content_length", b"_provider_content_length", "_reasoning_length", b"_reasoning_length", "_text_length", b"_text_length", "_turn", b"_turn", "arguments", b"arguments", "duration_ms", b"duration_ms", "extra_content", b"extra_content", "id", b"id", "index", b"index", "provider_content_length", b"provider_content_length", "reasoning_length", b"reasoning_length", "result", b"result", "status", b"status", "text_length", b"text_length", "tool", b"tool", "turn", b"turn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__duration_ms: _TypeAlias = _typing.Literal["duration_ms"]  # noqa: Y015
+    _WhichOneofArgType__duration_ms: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms"]  # noqa: Y015
+    _WhichOneofReturnType__extra_content: _TypeAlias = _typing.Literal["extra_content"]  # noqa: Y015
+    _WhichOneofArgType__extra_content: _TypeAlias = _typing.Literal["_extra_content", b"_extra_content"]  # noqa: Y015
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    _WhichOneofReturnType__provider_content_length: _TypeAlias = _typing.Literal["provider_content_length"]  # noqa: Y015
+    _WhichOneofArgType__provider_content_length: _TypeAlias = _typing.Literal["_provider_content_length", b"_provider_content_length"]  # noqa: Y015
+    _WhichOneofReturnType__reasoning_length: _TypeAlias = _typing.Literal["reasoning_length"]  # noqa: Y015
+    _WhichOneofArgType__reasoning_length: _TypeAlias = _typing.Literal["_reasoning_length", b"_reasoning_length"]  # noqa: Y015
+    _WhichOneofReturnType__text_length: _TypeAlias = _typing.Literal["text_length"]  # noqa: Y015
+    _WhichOneofArgType__text_length: _TypeAlias = _typing.Literal["_text_length", b"_text_length"]  # noqa: Y015
+    _WhichOneofReturnType__turn: _TypeAlias = _typing.Literal["turn"]  # noqa: Y015
+    _WhichOneofArgType__turn: _TypeAlias = _typing.Literal["_turn", b"_turn"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__duration_ms) -> _WhichOneofReturnType__duration_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__extra_content) -> _WhichOneofReturnType__extra_content | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__provider_content_length) -> _WhichOneofReturnType__provider_content_length | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_length) -> _WhichOneofReturnType__reasoning_length | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__text_length) -> _WhichOneofReturnType__text_length | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__turn) -> _WhichOneofReturnType__turn | None: ...
+
+Global___ToolEvent: _TypeAlias = ToolEvent  # noqa: Y015

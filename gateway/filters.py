@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRemoveOnMatch as MutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import DataSource
@@ -30,20 +28,16 @@ from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import Percent
-from envoy_data_plane.google.protobuf import Any, FieldDescriptorProtoLabel, FileDescriptorSet
+from envoy_data_plane.google.protobuf import Any
 
 from gateway import names
 from gateway.cluster import CLUSTER
 from gateway.config import Config
 from gateway.routes import MIB
+from gateway.script import DESCRIPTORS, lua_source
 
-HERE = Path(__file__).resolve().parent
-DESCRIPTORS = HERE / "_gen" / "parley.binpb"
-# Joined in this order into the one script of the Lua filter.
-LUA_FILES = ("errors.lua", "body_errors.lua", "sse.lua", "main.lua")
 MAX_RESPONSE_BYTES = 64 * MIB
-REQUEST = "ChatCompletionRequest"
-SERVICES = ["parley.v1.ChatService", "parley.v1.ModelService"]
+SERVICES = ["parley.v1.ChatService", "parley.v1.ModelService", "parley.v1.SessionService"]
 # Envoy compares 100 times the healthy endpoints with this many times all endpoints, in whole numbers: a smaller share
 # is none, and with this one a single healthy endpoint among up to 100 is enough.
 ANY_HEALTHY = Percent(value=1)
@@ -62,25 +56,6 @@ def build_filters(config: Config) -> list[HttpFilter]:
         _filter(names.TRANSCODER_FILTER, Any.pack(_transcoder(config.gateway.max_body_mib * MIB))),
         _filter(names.ROUTER_FILTER, Any.pack(Router(suppress_envoy_headers=True))),
     ]
-
-
-def lua_source() -> str:
-    """The script of the Lua filter."""
-    parts = [(HERE / "lua" / name).read_text("utf-8") for name in LUA_FILES]
-    return "\n".join([_singular_table(), *parts])
-
-
-def _singular_table() -> str:
-    """The request's parameters that can't be arrays (a map is a repeated entry to protobuf), as a Lua table."""
-    descriptors = FileDescriptorSet.parse(DESCRIPTORS.read_bytes())
-    request = next(message for file in descriptors.file for message in file.message_type if message.name == REQUEST)
-    singular = [
-        field.name
-        for field in request.field
-        if field.type_name != ".google.protobuf.Value"
-        and (field.label != FieldDescriptorProtoLabel.REPEATED or field.type_name.endswith("Entry"))
-    ]
-    return "local SINGULAR = {" + ", ".join(f"{name} = true" for name in singular) + "}\n"
 
 
 def _filter(name: str, typed_config: Any) -> HttpFilter:
@@ -127,7 +102,10 @@ def _transcoder(max_body_bytes: int) -> GrpcJsonTranscoder:
         convert_grpc_status=True,
         url_unescape_spec=GrpcJsonTranscoderUrlUnescapeSpec.ALL_CHARACTERS,
         request_validation_options=GrpcJsonTranscoderRequestValidationOptions(
-            reject_unknown_method=True, reject_unknown_query_parameters=True
+            reject_unknown_method=True,
+            reject_unknown_query_parameters=True,
+            # What the URL names is not overruled by the body.
+            reject_binding_body_field_collisions=True,
         ),
         # Both default to the connection's buffer, which is small on purpose. The service's answers hold
         # 32 MiB of a provider's JSON at most; printed anew it may be longer.

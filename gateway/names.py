@@ -28,3 +28,5 @@ GRPC_CONTENT_TYPE = r"application/grpc(\+[^,]*)?|application/grpc-web(-text)?(\+
 LIKE_GRPC_CONTENT_TYPE = r"(?i)application/grpc([^0-9a-z].*)?"
 # Status that marks, inside Envoy only, a refusal because of a query string; clients see 400.
 QUERY_STATUS = 422
+# In a route's metadata for the Lua filter: the message whose fields the query may name.
+QUERY_KEY = "query"

@@ -9,6 +9,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HeaderValue,
     HeaderValueOption,
     HeaderValueOptionHeaderAppendAction,
+    Metadata,
     SubstitutionFormatString,
 )
 from envoy_data_plane.envoy.config.route.v3 import (
@@ -27,7 +28,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import CorsPolicy
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
-from envoy_data_plane.google.protobuf import Any
+from envoy_data_plane.google.protobuf import Any, Struct
 
 from gateway.cluster import CLUSTER
 from gateway.config import Config
@@ -37,15 +38,15 @@ from gateway.names import (
     JSON_TO_METADATA_FILTER,
     LIKE_GRPC_CONTENT_TYPE,
     LUA_FILTER,
+    QUERY_KEY,
     QUERY_STATUS,
     REFUSED_HEADER,
     SSE_HEADER,
     TRANSCODER_FILTER,
 )
+from gateway.urls import URLS, RestUrl
 
 MIB = 1024 * 1024
-CHAT_PATHS = ("/v1/chat/completions", "/api/v1/chat/completions")
-MODELS_PATHS = ("/v1/models", "/api/v1/models")
 # What makes REST of gRPC; the first two wait for the end of a body.
 REST_FILTERS = (JSON_TO_METADATA_FILTER, LUA_FILTER, TRANSCODER_FILTER)
 # gRPC's own headers have no meaning in a REST request: a client must not choose what the service
@@ -62,8 +63,8 @@ CORS_REQUEST_HEADERS = (
     "x-request-timeout-ms"
 )
 CORS_RESPONSE_HEADERS = (
-    "x-request-id,x-parley-dropped-params,x-parley-target,x-parley-attempts,retry-after,retry-after-ms,"
-    "x-should-retry,x-ratelimit-limit-requests,x-ratelimit-limit-tokens,x-ratelimit-remaining-requests,"
+    "x-request-id,x-parley-dropped-params,x-parley-target,x-parley-attempts,x-parley-arm,retry-after,"
+    "retry-after-ms,x-should-retry,x-ratelimit-limit-requests,x-ratelimit-limit-tokens,x-ratelimit-remaining-requests,"
     "x-ratelimit-remaining-tokens,x-ratelimit-reset-requests,x-ratelimit-reset-tokens,grpc-status,grpc-message,"
     "grpc-status-details-bin"
 )
@@ -79,11 +80,8 @@ def build_routes(config: Config) -> RouteConfiguration:
     routes = [_grpc_route(), _like_grpc_route()]
     if config.gateway.cors_origins:
         routes.append(_preflight_route())
-    for path in CHAT_PATHS:
-        routes += _rest_routes(RouteMatch(path=path), "POST")
-    for path in MODELS_PATHS:
-        routes += _rest_routes(RouteMatch(path=path), "GET")
-        routes += _rest_routes(RouteMatch(prefix=f"{path}/"), "GET")
+    for url in URLS:
+        routes += _rest_routes(url)
     routes += _unknown_url_routes()
     host = VirtualHost(
         name="parley",
@@ -136,37 +134,50 @@ def _preflight_route() -> Route:
     )
 
 
-def _rest_routes(match: RouteMatch, method: str) -> list[Route]:
-    """One URL: the method that it has; 400 for a query string, 405 for any other method."""
-    name = match.path or match.prefix
+def _rest_routes(url: RestUrl) -> list[Route]:
+    """One URL: the methods that it has; 400 for a query string that none takes, 405 for any other method."""
+    allowed = ", ".join(url.methods)
+    other = Route(
+        name=f"{url.template} with another method",
+        match=_match_url(url),
+        direct_response=_refuse(405, f"Not allowed to %REQ(:METHOD)% on {url.template}; allowed: {allowed}."),
+        response_headers_to_add=[_set_header("allow", allowed)],
+        typed_per_filter_config=_disabled(*REST_FILTERS),
+    )
+    return [*(route for method in url.methods for route in _method_routes(url, method)), other]
+
+
+def _method_routes(url: RestUrl, method: str) -> list[Route]:
+    """One method of a URL; what its query may say, the Lua filter is told by the route."""
+    name = f"{method} {url.template}"
     has_method = HeaderMatcher(name=":method", string_match=StringMatcher(exact=method))
     has_query = HeaderMatcher(name=":path", string_match=StringMatcher(safe_regex=RegexMatcher(regex=r".*\?.+")))
+    route = Route(
+        name=name,
+        match=_match_url(url, has_method),
+        route=_to_service(),
+        request_headers_to_add=[_set_header(SSE_HEADER, "1")],
+        request_headers_to_remove=GRPC_REQUEST_HEADERS,
+    )
+    if method == "GET" and url.query is not None:
+        route.metadata = Metadata(filter_metadata={LUA_FILTER: Struct.from_dict({QUERY_KEY: url.query})})
+        # The transcoder puts the query in it, which may be more than gRPC takes as metadata, and is in the message.
+        route.request_headers_to_add.append(_set_header("x-envoy-original-path", "%PATH(NQ:ORIG)%"))
+        return [route]
+    without_query = Route(
+        name=f"{name} with a query",
+        match=_match_url(url, has_method, has_query),
+        direct_response=_refuse(QUERY_STATUS, "Unknown query parameter: this URL takes none."),
+        typed_per_filter_config=_disabled(*REST_FILTERS),
+    )
+    return [without_query, route]
 
-    def narrowed(*headers: HeaderMatcher) -> RouteMatch:
-        return RouteMatch(path=match.path, prefix=match.prefix, headers=list(headers))
 
-    return [
-        Route(
-            name=f"{name} with a query",
-            match=narrowed(has_method, has_query),
-            direct_response=_refuse(QUERY_STATUS, "Unknown query parameter: this URL takes none."),
-            typed_per_filter_config=_disabled(*REST_FILTERS),
-        ),
-        Route(
-            name=str(name),
-            match=narrowed(has_method),
-            route=_to_service(),
-            request_headers_to_add=[_set_header(SSE_HEADER, "1")],
-            request_headers_to_remove=GRPC_REQUEST_HEADERS,
-        ),
-        Route(
-            name=f"{name} with another method",
-            match=narrowed(),
-            direct_response=_refuse(405, f"Not allowed to %REQ(:METHOD)% on {name}; allowed: {method}."),
-            response_headers_to_add=[_set_header("allow", method)],
-            typed_per_filter_config=_disabled(*REST_FILTERS),
-        ),
-    ]
+def _match_url(url: RestUrl, *headers: HeaderMatcher) -> RouteMatch:
+    match = RouteMatch(path=url.path, prefix=url.prefix, headers=list(headers))
+    if url.regex is not None:
+        match.safe_regex = RegexMatcher(regex=url.regex)
+    return match
 
 
 def _unknown_url_routes() -> list[Route]:
@@ -236,7 +247,7 @@ def _cors_policy(origins: tuple[str, ...]) -> CorsPolicy:
         allowed = [StringMatcher(exact=origin) for origin in origins]
     return CorsPolicy(
         allow_origin_string_match=allowed,
-        allow_methods="GET,POST,OPTIONS",
+        allow_methods="GET,POST,DELETE,OPTIONS",
         allow_headers=CORS_REQUEST_HEADERS,
         expose_headers=CORS_RESPONSE_HEADERS,
         max_age="7200",  # the most that Chromium takes

@@ -64,6 +64,41 @@ local function parameter_with_array(body)
   end
 end
 
+-- The first of the request's maps of strings that has an object among its values; nil where there is none. What the
+-- transcoder makes of it the service can't decode. STRING_MAPS comes from the descriptors.
+local function map_with_object(body)
+  local depth, at, name = 0, 1, nil
+  while true do
+    at = body:find('["%[%]{}]', at)
+    if at == nil then
+      return nil
+    end
+    local c = body:sub(at, at)
+    if c == '"' then
+      local text = raw_string(body, at)
+      if text == nil then
+        return nil
+      end
+      at = at + #text
+      if depth == 1 and body:find("^%s*:", at) then
+        name = text:sub(2, -2)
+      end
+    else
+      if c == "{" and depth == 2 and STRING_MAPS[name] then
+        return name
+      end
+      depth = depth + ((c == "{" or c == "[") and 1 or -1)
+      at = at + 1
+    end
+  end
+end
+
+-- The envelope of a body that the service could not decode, where the reason can be found; else nil.
+local function undecodable_body(failure, request)
+  local name = failure.code == "invalid_request_body" and request and map_with_object(request)
+  return name and invalid(name, "an object is not expected as a value") or nil
+end
+
 -- "path: invalid value V for type T", where V is the body's and T a type, a field or "oneof".
 local function wrong_value(path, rest, request)
   local twice = rest:match("^oneof field '[%w_]+' is already set%. Cannot set '([%w_]+)' for type oneof$")
@@ -107,7 +142,13 @@ local function refused_body(body, request)
       return invalid(param, "an array is given where a single value is expected")
     elseif text:find("^Proto fields must have a name") then
       return invalid(map_of(path), "an array is not expected here")
+    elseif text:find("^Repeated map key") then
+      return invalid(path:gsub("%[%d+%]$", ""), "a key is given twice")
     end
+  end
+  local of_url = message:match('^"The binding value .- of the field ([%w_]+) is conflicting with ')
+  if of_url then
+    return invalid(of_url, "the URL says otherwise")
   end
   local why = SYNTAX[message:match('^"([%w :-]+)')]
   return envelope(quoted("The request body is not valid JSON" .. (why and ": " .. why or "") .. "."),

@@ -14,16 +14,40 @@ local HIDDEN = {
 -- Up to this length a request's body is kept until the answer, to find what is wrong with it.
 local KEPT_BYTES = 16384
 
-function envoy_on_request(handle)
-  local headers = handle:headers()
-  local found = handle:streamInfo():dynamicMetadata():get("parley")
-  if found ~= nil and found["stream"] == true and CHAT[headers:get(":path")] then
-    headers:replace(":path", STREAM)
-  end
-  if headers:get(":method") ~= "POST" then
+-- Answers the request here. local_reply_config puts its own envelope around it; envoy_on_response takes that off.
+local function refuse(handle, text)
+  handle:streamInfo():dynamicMetadata():set("parley.request", "refusal", text)
+  handle:respond({[":status"] = "400"}, text)
+end
+
+-- What the route allows its query to name: a message's fields (filters.py).
+local function check_query(handle, headers)
+  local path, query = headers:get(":path"):match("^([^?]*)%?(.*)$")
+  local message = handle:metadata():get("query")
+  if query == nil or message == nil then
     return
   end
-  -- json_to_metadata has it all, so nothing waits here; what was read before is out of scope after.
+  local text, refusal = rewritten_query(query, QUERIES[message])
+  if refusal ~= nil then
+    refuse(handle, refusal)
+  else
+    headers:replace(":path", text == "" and path or path .. "?" .. text)
+  end
+end
+
+-- The transcoder would read a body of GET or DELETE as the message, over what the URL says. An empty object is what
+-- some clients send with every request.
+local function check_no_body(handle)
+  local body = handle:body()
+  local length = body and body:length() or 0
+  if length > 0 and not (length <= 16 and body:getBytes(0, length):find("^%s*{%s*}%s*$")) then
+    refuse(handle, envelope(quoted("Unexpected request body: this method takes none."), "invalid_request_error", nil,
+      "invalid_request_body"))
+  end
+end
+
+-- json_to_metadata has the whole body, so nothing waits here; what was read before is out of scope after.
+local function keep_body(handle)
   local body = handle:body()
   if body ~= nil and body:length() <= KEPT_BYTES then
     local text = body:getBytes(0, body:length())
@@ -31,10 +55,24 @@ function envoy_on_request(handle)
   end
 end
 
--- The body that envoy_on_request kept, or nil.
-local function kept_request(handle)
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  if headers:get(":method") ~= "POST" then
+    check_query(handle, headers)
+    check_no_body(handle)
+    return
+  end
+  local found = handle:streamInfo():dynamicMetadata():get("parley")
+  if found ~= nil and found["stream"] == true and CHAT[headers:get(":path")] then
+    headers:replace(":path", STREAM)
+  end
+  keep_body(handle)
+end
+
+-- What envoy_on_request kept under this name, or nil.
+local function kept(handle, name)
   local found = handle:streamInfo():dynamicMetadata():get("parley.request")
-  return found and found["body"]
+  return found and found[name]
 end
 
 local function hide(headers)
@@ -74,10 +112,10 @@ local function answer_failure(handle, headers)
   local text = body:getBytes(0, body:length())
   if text:find('{"error":', 1, true) == 1 then
     -- Envoy's own: local_reply_config has written the envelope.
-    text = refused_body(text, kept_request(handle))
+    text = kept(handle, "refusal") or refused_body(text, kept(handle, "body"))
   else
     handle:headers():replace("content-type", "application/json")
-    text = failure_envelope(failure, text)
+    text = undecodable_body(failure, kept(handle, "body")) or failure_envelope(failure, text)
   end
   if text then
     replace_body(handle, body, text)

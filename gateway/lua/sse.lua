@@ -4,10 +4,15 @@
 
 local KEEPALIVE = 'data: {"keepalive":true}\n\n'
 local DONE = "data: {}\n\n"
+-- A list's last member, so that it can't be free JSON, whose objects would still have to be closed.
+local EMPTY_DATA = '"empty_data":null}'
 
 -- Replaces the markers of empty lists, which ProtoJSON can't print.
 local function with_empty_lists(text)
   text = text:gsub('"empty_choices":null}\n\n', '"choices":[]}\n\n') -- at a frame's end no free JSON can stand
+  if text:sub(-#EMPTY_DATA) == EMPTY_DATA then
+    text = text:sub(1, -#EMPTY_DATA - 1) .. '"data":[]}'
+  end
   return (text:gsub('"empty_top_logprobs":null}', '"top_logprobs":[]}'))
 end
 

@@ -19,12 +19,17 @@ from typing import Any
 
 import grpc
 import httpx
+from google.protobuf.message import Message
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from service._gen.parley.v1 import chat_completion_pb2, chat_service_pb2, model_service_pb2
+from service._gen.parley.v1 import chat_completion_pb2, chat_service_pb2, model_service_pb2, session_service_pb2
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceServicer, add_ChatServiceServicer_to_server
 from service._gen.parley.v1.model_service_pb2_grpc import ModelServiceServicer, add_ModelServiceServicer_to_server
+from service._gen.parley.v1.session_service_pb2_grpc import (
+    SessionServiceServicer,
+    add_SessionServiceServicer_to_server,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 15
@@ -33,9 +38,24 @@ MESSAGE_BYTES = 40 * 1024 * 1024
 Context = aio.ServicerContext[Any, Any]
 Unary = Callable[[chat_service_pb2.ChatCompletionRequest, Context], Awaitable[chat_completion_pb2.ChatCompletion]]
 Stream = Callable[[chat_service_pb2.ChatCompletionRequest, Context], Awaitable[None]]
+Answer = Callable[[Any, Context], Awaitable[Any]]
+# What is answered to requests for what is stored, unless a test says otherwise.
+STORED: dict[str, Message] = {
+    "ListModels": model_service_pb2.ListModelsResponse(object="list"),
+    "ListChatCompletions": chat_service_pb2.ListChatCompletionsResponse(object="list", has_more=False),
+    "GetChatCompletion": chat_service_pb2.StoredChatCompletion(id="chatcmpl-1", object="chat.completion"),
+    "ListChatCompletionMessages": chat_service_pb2.ListChatCompletionMessagesResponse(object="list", has_more=False),
+    "UpdateChatCompletion": chat_service_pb2.StoredChatCompletion(id="chatcmpl-1", object="chat.completion"),
+    "DeleteChatCompletion": chat_service_pb2.DeleteChatCompletionResponse(
+        id="chatcmpl-1", object="chat.completion.deleted", deleted=True
+    ),
+    "ListSessions": session_service_pb2.ListSessionsResponse(object="list", has_more=False),
+    "GetSession": session_service_pb2.Session(id="1", object="session"),
+    "DeleteSession": session_service_pb2.DeleteSessionResponse(id="1", object="session.deleted", deleted=True),
+}
 
 
-class Scratch(ChatServiceServicer, ModelServiceServicer):
+class Scratch(ChatServiceServicer, ModelServiceServicer, SessionServiceServicer):
     """Does what a test tells it, and remembers what came."""
 
     def __init__(self) -> None:
@@ -44,7 +64,8 @@ class Scratch(ChatServiceServicer, ModelServiceServicer):
     def reset(self) -> None:
         self.unary: Unary = self.echo
         self.stream: Stream = self.one_chunk
-        self.requests: list[chat_service_pb2.ChatCompletionRequest] = []
+        self.stored: dict[str, Message | Answer] = dict(STORED)
+        self.requests: list[Any] = []
         self.metadata: dict[str, str] = {}
         self.method = ""
         self.model = ""
@@ -71,9 +92,38 @@ class Scratch(ChatServiceServicer, ModelServiceServicer):
         self.requests.append(request)
         await self.stream(request, context)
 
+    async def _of_store(self, method: str, request: Any, context: Context) -> Any:
+        self._note(method, context)
+        self.requests.append(request)
+        answer = self.stored[method]
+        return await answer(request, context) if callable(answer) else answer
+
     async def ListModels(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._note("ListModels", context)
-        return model_service_pb2.ListModelsResponse(object="list")
+        return await self._of_store("ListModels", request, context)
+
+    async def ListChatCompletions(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._of_store("ListChatCompletions", request, context)
+
+    async def GetChatCompletion(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._of_store("GetChatCompletion", request, context)
+
+    async def ListChatCompletionMessages(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._of_store("ListChatCompletionMessages", request, context)
+
+    async def UpdateChatCompletion(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._of_store("UpdateChatCompletion", request, context)
+
+    async def DeleteChatCompletion(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._of_store("DeleteChatCompletion", request, context)
+
+    async def ListSessions(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._of_store("ListSessions", request, context)
+
+    async def GetSession(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._of_store("GetSession", request, context)
+
+    async def DeleteSession(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._of_store("DeleteSession", request, context)
 
     async def GetModel(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._note("GetModel", context)
@@ -120,6 +170,7 @@ async def _serve(
     script, healthy, ended = Scratch(), health.aio.HealthServicer(), asyncio.Event()
     add_ChatServiceServicer_to_server(script, server)
     add_ModelServiceServicer_to_server(script, server)
+    add_SessionServiceServicer_to_server(script, server)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
     port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)

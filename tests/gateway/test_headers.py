@@ -17,7 +17,12 @@ from tests.gateway.conftest import ORIGIN
 from tests.gateway.raw_http2 import post
 from tests.gateway.scratch import Context, Gateway, Scratch
 
-TOLD = (("x-parley-target", "openai/gpt-4o"), ("x-parley-attempts", "2"), ("x-parley-dropped-params", "seed"))
+TOLD = (
+    ("x-parley-target", "openai/gpt-4o"),
+    ("x-parley-attempts", "2"),
+    ("x-parley-dropped-params", "seed"),
+    ("x-parley-arm", "b"),
+)
 TRAILERS = (("x-parley-tokens-out", "7"), ("x-parley-finish", "stop"))
 STREAM = "/parley.v1.ChatService/StreamChatCompletion"
 UNARY = "/parley.v1.ChatService/CreateChatCompletion"

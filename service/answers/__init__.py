@@ -1,0 +1,1 @@
+"""What answers are made of: pieces joined to a whole, and the ids that they get. Pure."""

@@ -15,47 +15,21 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from service.catalogue import Capabilities
-from service.config_checks import (
-    check_address,
-    check_base_url,
-    check_headers,
-    check_variable_name,
-    is_loopback,
-)
+from service.config_checks import check_address, check_base_url, check_database_url, check_headers, is_loopback
 from service.errors import ConfigError
+from service.key_checks import check_keys
 from service.limits import LeavingPolicy, Limits, Seconds
 from service.model_checks import check_limits, check_targets
+from service.project_checks import check_projects
+from service.project_reading import read_projects
+from service.project_settings import Project
 from service.providers.openai.dialect import Dialect
 from service.providers.openai.dialects import DIALECTS, dialect_at
+from service.secret_reading import SecretPlace, read_api_key
+from service.section_reading import read_section
+from service.settings import Name, Secret, Section
+from service.storage.settings import Storage
 from service.yaml_file import read_yaml
-
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-
-
-class Secret:
-    """A string that prints as `***`."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The string itself, to be sent and never to be logged."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "***"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._value == other._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of the file; a key that it does not have is an error."""
 
 
 class Tls(Section, frozen=True):
@@ -89,6 +63,11 @@ class Key(Section, frozen=True):
     sha256: str
     on_disconnect: LeavingPolicy | None = None
     """What becomes of the provider's answer when a caller with this key goes away, over the model's."""
+    tenant: Name | None = None
+    """Whose stored completions its callers see; keys of one tenant share them; default: the key's name."""
+    projects: list[Name] | None = None
+    """The projects that its callers may ask, and nothing else; default: all projects and models. Without any, they can
+    only read what is stored."""
 
 
 class Auth(Section, frozen=True):
@@ -214,6 +193,9 @@ class Config(Section, frozen=True):
     auth: Auth
     providers: dict[str, ProviderConfig]
     models: dict[str, Model]
+    projects: dict[str, Project] = {}
+    storage: Storage | None = None
+    """None: nothing can be stored."""
 
 
 class _File(Section, frozen=True):
@@ -224,11 +206,14 @@ class _File(Section, frozen=True):
     gateway: dict[str, Any] = {}
     providers: dict[str, Any] = {}
     models: dict[str, Any] = {}
+    projects: dict[str, Any] = {}
+    storage: Any = None
 
 
 _EMBEDDED_DEFAULT: dict[str, Any] = {
     "providers": {"local": {"kind": "embedded"}},
     "models": {"smollm2": {"targets": [{"provider": "local", "model": "smollm2-135m-instruct"}]}},
+    "storage": {},
 }
 
 
@@ -248,88 +233,44 @@ def load_config(environ: Mapping[str, str] = os.environ) -> Config:
     raw = _EMBEDDED_DEFAULT if path is None else read_yaml(path, "PARLEY_CONFIG")
     if isinstance(raw, dict):  # a section may be empty
         raw = {name: section for name, section in raw.items() if section is not None}
-    file: _File = _convert(raw, _File, "")
+    file: _File = read_section(raw, _File, "")
     server = file.server
     if address := environ.get("PARLEY_GRPC_ADDRESS"):
         server = msgspec.structs.replace(server, grpc_address=address)
-    providers: dict[str, ProviderConfig] = {}
-    for name, section in file.providers.items():
-        provider: ProviderConfig = _convert(section, ProviderConfig, f"providers.{name}")
-        providers[name] = _with_secret(provider, f"providers.{name}", environ)
-    models: dict[str, Model] = {
-        name: _convert(section, Model, f"models.{name}") for name, section in file.models.items()
-    }
-    config = Config(server=server, auth=file.auth, providers=providers, models=models)
+    config = Config(
+        server=server,
+        auth=file.auth,
+        providers={
+            name: _read_provider(section, f"providers.{name}", environ) for name, section in file.providers.items()
+        },
+        models={name: read_section(section, Model, f"models.{name}") for name, section in file.models.items()},
+        projects=read_projects(file.projects, environ, Path() if path is None else path.parent),
+        storage=None if file.storage is None else _read_storage(file.storage, environ),
+    )
     _check(config)
     return config
 
 
-_EXPECTED: dict[str, str] = {
-    "kind": ", expected `openai`, `anthropic`, `gemini`, `cohere` or `embedded`",
-    "policy": ", expected `order`, `weighted`, `least_latency` or `least_busy`",
-    "on_disconnect": ", expected `cancel` or `drain`",
-    "auth": ", expected `api_key` or `bearer`",
-}
-"""By the last key of its path, what msgspec leaves out of its message on a word that it does not know."""
-
-
-def _convert(value: object, wanted: Any, path: str) -> Any:
-    try:
-        return msgspec.convert(value, wanted, dec_hook=_refuse_secret)
-    except msgspec.ValidationError as error:
-        problem, _, place = str(error).partition(" - at `")
-        if place.startswith("key` in `"):  # YAML reads 4, yes and 2026-11-22 as no text
-            problem, place = f"{problem} as a key; write it in quotes", place.removeprefix("key` in `")
-        place = place.removeprefix("$")
-        where = (path + place.rstrip("`")).lstrip(".") or "the file"
-        if problem.startswith(("Invalid value", "Invalid enum value")):
-            last = place.rpartition(".")[2].rstrip("`")
-            problem += _EXPECTED.get("on_disconnect" if "on_disconnect" in place else last, "")
-        raise ConfigError(f"{where}: {problem}") from None
-
-
-def _refuse_secret(_wanted: type, _value: object) -> object:
-    raise ValueError("a secret can't stand in the file: name `api_key_env` or `api_key_file` instead")
-
-
-def _with_secret(provider: ProviderConfig, path: str, environ: Mapping[str, str]) -> ProviderConfig:
+def _read_provider(raw: object, path: str, environ: Mapping[str, str]) -> ProviderConfig:
+    provider: ProviderConfig = read_section(raw, ProviderConfig, path)
     if isinstance(provider, EmbeddedProvider):
         return provider
-    if provider.api_key_env and provider.api_key_file:
-        raise ConfigError(f"{path}: give `api_key_env` or `api_key_file`, not both")
-    if provider.api_key_env:
-        check_variable_name(f"{path}.api_key_env", provider.api_key_env)
-        key = environ.get(provider.api_key_env, "").strip()
-        if not key:
-            raise ConfigError(f"{path}.api_key_env: the environment variable {provider.api_key_env} is not set")
-        return msgspec.structs.replace(provider, api_key=_checked_key(f"{path}.api_key_env", key))
-    if provider.api_key_file:
-        return msgspec.structs.replace(
-            provider, api_key=read_key_file(Path(provider.api_key_file), f"{path}.api_key_file")
-        )
-    return provider
+    api_key = read_api_key(SecretPlace(path, "api_key", provider.api_key_env, provider.api_key_file), environ)
+    return msgspec.structs.replace(provider, api_key=api_key)
 
 
-def read_key_file(file: Path, place: str = "api_key_file") -> Secret:
-    """The key that a file holds, without white space around it.
-
-    Raises:
-        ConfigError: It can't be read, or holds no key; the message begins with `place`.
-    """
-    try:
-        content = file.read_bytes()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{place}: {file} can't be read") from error
-    key = content.decode("utf-8", "replace")  # not "strict": the exception would show the bytes of the key
-    if "\ufffd" in key:
-        raise ConfigError(f"{place}: {file} can't be read")
-    return _checked_key(place, key.strip())
-
-
-def _checked_key(place: str, key: str) -> Secret:
-    if not key or not key.isascii() or not key.isprintable():
-        raise ConfigError(f"{place}: the API key is empty, or has characters that no HTTP header can carry")
-    return Secret(key)
+def _read_storage(raw: object, environ: Mapping[str, str]) -> Storage:
+    storage: Storage = read_section(raw, Storage, "storage")
+    place = SecretPlace("storage", "url", storage.url_env, storage.url_file)
+    if (url := place.read(environ)) is not None:
+        check_database_url(place.where, url)
+        if isinstance(raw, dict) and "data_dir" in raw:
+            raise ConfigError("storage.data_dir: only for SQLite; leave it out, or the URL of PostgreSQL")
+        return msgspec.structs.replace(storage, url=Secret(url))
+    data_dir = environ.get("PARLEY_DATA_DIR") or storage.data_dir
+    if not data_dir or "\0" in data_dir:
+        raise ConfigError("storage.data_dir: expected a folder")
+    return msgspec.structs.replace(storage, data_dir=data_dir)
 
 
 def _check(config: Config) -> None:
@@ -343,7 +284,8 @@ def _check(config: Config) -> None:
         check_limits(f"models.{name}", model, len(model.targets))
     for name, provider in config.providers.items():
         _check_provider(provider, f"providers.{name}")
-    _check_auth(config.auth)
+    check_projects(config.projects, config.models)
+    check_keys(config.auth.keys, config.projects)
     check_address("server.grpc_address", config.server.grpc_address)
     if config.server.health_address is not None:
         check_address("server.health_address", config.server.health_address)
@@ -383,19 +325,3 @@ def _check_dialect(provider: OpenAIProvider, path: str) -> None:
         raise ConfigError(f"{path}.api_version: only for the dialect `azure`")
     if not re.fullmatch(r"[A-Za-z0-9.-]{1,64}", provider.api_version):
         raise ConfigError(f"{path}.api_version: expected a version such as 2024-12-01-preview")
-
-
-def _check_auth(auth: Auth) -> None:
-    names: set[str] = set()
-    named: dict[str, str] = {}
-    for index, key in enumerate(auth.keys):
-        if not re.fullmatch(r"[0-9a-fA-F]{64}", key.sha256):
-            raise ConfigError(
-                f"auth.keys[{index}].sha256: expected 64 hexadecimal digits (`printf %s KEY | sha256sum`)"
-            )
-        if key.name in names:
-            raise ConfigError(f"auth.keys[{index}].name: {key.name!r} occurs twice")
-        names.add(key.name)
-        first = named.setdefault(key.sha256.lower(), key.name)
-        if first != key.name:
-            raise ConfigError(f"auth.keys[{index}].sha256: the key of {first!r} once more; it can have one name")

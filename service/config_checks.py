@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from service.errors import ConfigError
 
@@ -39,7 +39,7 @@ def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(host).is_loopback if _is_ip(host) else host == "localhost"
 
 
-def check_base_url(path: str, text: str) -> None:
+def check_base_url(path: str, text: str, example: str = "https://api.openai.com/v1") -> None:
     """Raise ConfigError unless it is a plain http(s) URL."""
     try:
         url = urlsplit(text)
@@ -47,9 +47,21 @@ def check_base_url(path: str, text: str) -> None:
     except ValueError:
         is_plain = False
     if not is_plain:
-        raise ConfigError(f"{path}: expected an http:// or https:// URL such as https://api.openai.com/v1")
+        raise ConfigError(f"{path}: expected an http:// or https:// URL such as {example}")
     if url.username or url.password or url.query or url.fragment:
         raise ConfigError(f"{path}: expected no credentials, query or fragment")
+
+
+def check_database_url(path: str, text: str) -> None:
+    """Raise ConfigError unless it is a URL of PostgreSQL; nothing of it is told, since it holds a password."""
+    try:
+        url = urlsplit(text)
+        has_host = bool(url.hostname) or any(parse_qs(url.query).get("host", ()))
+        is_whole = url.scheme in {"postgresql", "postgres"} and has_host and url.port != 0 and not url.fragment
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise ConfigError(f"{path}: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
 
 
 def check_headers(path: str, headers: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ from service.composition import Composition, Generation
 from service.dispatch.served import Current
 from service.errors import ConfigError
 from service.readiness import Readiness
-from service.rpc.auth import Keys
+from service.rpc.auth import CallerKey, Keys
 from service.server import Server
 
 _log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class Live:
         server: Server,
     ) -> None:
         self._generation = generation
+        self._storage = generation.settings.storage
         self._composition = composition
         self._current = current
         self._keys = keys
@@ -65,6 +66,7 @@ class Live:
         new = self._composition.build(settings, last)
         self._composition.start(new)
         try:
+            await self._composition.check(new)
             await self._composition.became_ready(new)
         except BaseException:
             new.served.retire()
@@ -75,15 +77,22 @@ class Live:
         self._current.swap(new.served)
         self._generation = new
         self._readiness.refresh()
-        for name in _unheeded(self._server.settings, settings.server):
-            _log.warning("server.%s has changed in the file: it takes effect when the service is started anew", name)
+        unheeded = [f"server.{name}" for name in _unheeded(self._server.settings, settings.server)]
+        if settings.storage != self._storage:
+            unheeded.append("storage")
+        for name in unheeded:
+            _log.warning("%s has changed in the file: it takes effect when the service is started anew", name)
         _log.info("took the configuration anew: %s", _changes(last, new))
 
 
 def set_keys(keys: Keys, auth: config.Auth) -> None:
     """Have `keys` be those of the configuration."""
-    leaving = {key.name: key.on_disconnect for key in auth.keys if key.on_disconnect is not None}
-    keys.replace(((key.name, key.sha256) for key in auth.keys), leaving)
+    keys.replace((_caller_key(key), key.sha256) for key in auth.keys)
+
+
+def _caller_key(key: config.Key) -> CallerKey:
+    projects = None if key.projects is None else frozenset(key.projects)
+    return CallerKey(key.name, key.on_disconnect, key.tenant or key.name, projects)
 
 
 def _check_auth(last: config.Auth, new: config.Auth) -> None:
@@ -102,11 +111,12 @@ def _unheeded(running: config.Server, new: config.Server) -> list[str]:
 def _changes(last: Generation, new: Generation) -> str:
     """What is another than before, by name."""
     keys = [
-        {key.name: (key.sha256.lower(), key.on_disconnect) for key in each.settings.auth.keys} for each in (last, new)
+        {key.name: (key.sha256.lower(), _caller_key(key)) for key in each.settings.auth.keys} for each in (last, new)
     ]
     changes = [
         *_differences("providers", last.parts, new.parts),
         *_differences("models", last.served.models, new.served.models),
+        *_differences("projects", last.settings.projects, new.settings.projects),
         *_differences("keys", *keys),
     ]
     return "; ".join(changes) or "nothing that is served has changed"

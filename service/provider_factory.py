@@ -22,6 +22,7 @@ from service.providers.openai.dialects import EMBEDDED
 from service.providers.provider import Provider
 from service.providers.transport import Timeouts
 from service.providers.transport_aiohttp import AiohttpTransport
+from service.secret_reading import read_key_file
 
 
 def embedded_model(section: config.EmbeddedProvider, on_ready: Callable[[bool], None]) -> EmbeddedModel:
@@ -109,7 +110,7 @@ def _endpoint(
     if section.api_key_file is None:
         headers[name] = form % key
         return lambda: (base_url, headers)
-    file = KeyFile(Path(section.api_key_file), key, lambda path: config.read_key_file(path).reveal())
+    file = KeyFile(Path(section.api_key_file), key, lambda path: read_key_file(path).reveal())
     return lambda: (base_url, headers | {name: form % file.current()})
 
 

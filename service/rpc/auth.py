@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from service.errors import Reason, RequestError
 from service.limits import LeavingPolicy
 
 _MOST_KEYS = 4
-_NONE: Mapping[str, LeavingPolicy] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +20,34 @@ class CallerKey:
     name: str
     on_disconnect: LeavingPolicy | None = None
     """What becomes of the provider's answer when the caller goes away; None: as the model has it."""
+    tenant: str = ""
+    """Whose stored completions the caller sees, and adds to; where none is given, `name`."""
+    projects: frozenset[str] | None = None
+    """The projects that the caller may ask, and nothing else; None: all projects and models."""
+
+    def __post_init__(self) -> None:
+        if not self.tenant:
+            object.__setattr__(self, "tenant", self.name)
 
 
 class Keys:
     """The configured keys, by the SHA-256 of each."""
 
-    def __init__(self, digests: Iterable[tuple[str, str]], leaving: Mapping[str, LeavingPolicy] = _NONE) -> None:
+    def __init__(self, digests: Iterable[tuple[CallerKey | str, str]]) -> None:
         """As `replace`."""
         self._digests: tuple[tuple[CallerKey, str], ...] = ()
-        self.replace(digests, leaving)
+        self.replace(digests)
 
-    def replace(self, digests: Iterable[tuple[str, str]], leaving: Mapping[str, LeavingPolicy] = _NONE) -> None:
+    def replace(self, digests: Iterable[tuple[CallerKey | str, str]]) -> None:
         """Have these keys hold for all calls from now on.
 
         Args:
-            digests: Pairs of name and digest in hexadecimal.
-            leaving: `on_disconnect` of the keys that have one, by name.
+            digests: Pairs of a key, or its name where nothing else is configured for it, and its digest in
+                hexadecimal.
         """
-        self._digests = tuple((CallerKey(name, leaving.get(name)), digest.lower()) for name, digest in digests)
+        self._digests = tuple(
+            (CallerKey(key) if isinstance(key, str) else key, digest.lower()) for key, digest in digests
+        )
 
     def authenticate(self, metadata: Sequence[tuple[str, str | bytes]]) -> CallerKey | None:
         """The key that the call's metadata carries; None where no keys are configured.

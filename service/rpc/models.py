@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import grpc
 import msgspec
+from google.protobuf.struct_pb2 import NULL_VALUE
 
 from service._gen.parley.v1 import model_service_pb2 as pb
 from service._gen.parley.v1 import model_service_pb2_grpc
@@ -13,8 +14,9 @@ from service.catalogue import Prices
 from service.dispatch.served import Current
 from service.dispatch.target import TargetState
 from service.errors import missing
+from service.projects.resolving import Allowed, listed
 from service.routing import Model
-from service.rpc.call import CURRENT
+from service.rpc.call import CURRENT, Call
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -26,27 +28,41 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self._current = current
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802 - gRPC's name
-        """All models, in the order of the configuration."""
-        return pb.ListModelsResponse(
-            object="list", data=[_model(each.model) for each in self._current.served.models.values()]
+        """All models that the caller's key may ask, in the order of the configuration, and then those of projects."""
+        call, served = CURRENT.get(), self._current.served
+        names = listed(served.models, served.projects, _allowed(call))
+        answer = pb.ListModelsResponse(
+            object="list", data=[_model(name, served.models[model_id].model) for name, model_id in names]
         )
+        if call.is_rest and not answer.data:
+            answer.empty_data = NULL_VALUE
+            call.has_empty_lists = True
+        return answer
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.Model:  # noqa: N802 - gRPC's name
-        """One model, and how its targets do; MODEL_NOT_FOUND where there is none of that id."""
+        """One model, and how its targets do; MODEL_NOT_FOUND where there is none of that name."""
         if not request.model:
             raise missing("model", "the id of a model")
-        dispatcher = self._current.served.resolve(request.model)
-        CURRENT.get().model = dispatcher.model.id
-        model = _model(dispatcher.model)
+        call, served = CURRENT.get(), self._current.served
+        resolution = served.resolve(request.model, _allowed(call))
+        dispatcher = served.models[resolution.model_id]
+        call.model = dispatcher.model.id
+        call.project = resolution.project.name if resolution.project else None
+        model = _model(request.model, dispatcher.model)
         model.targets.extend(_target(state) for state in dispatcher.targets)
         return model
 
 
-def _model(model: Model) -> pb.Model:
+def _allowed(call: Call) -> Allowed:
+    return call.key.projects if call.key else None
+
+
+def _model(name: str, model: Model) -> pb.Model:
+    """`model`, as callers ask for it by `name`."""
     first = model.targets[0]
     known = first.capabilities
     return pb.Model(
-        id=model.id,
+        id=name,
         object="model",
         created=model.created,
         owned_by=first.provider,

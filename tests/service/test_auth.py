@@ -106,14 +106,33 @@ def test_every_key_is_compared_whichever_is_given(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_key_tells_what_it_says_of_callers_who_leave() -> None:
-    keys = Keys([("a", digest("1")), ("b", digest("2"))], {"b": "drain"})
+    keys = Keys([("a", digest("1")), (CallerKey("b", "drain"), digest("2"))])
 
     assert keys.authenticate([("x-api-key", "1")]) == CallerKey("a", None)
     assert keys.authenticate([("x-api-key", "2")]) == CallerKey("b", "drain")
 
 
+@pytest.mark.parametrize(
+    ("key", "tenant", "projects"),
+    [
+        ("a", "a", None),
+        (CallerKey("a"), "a", None),
+        (CallerKey("a", tenant="shared"), "shared", None),
+        (CallerKey("a", projects=frozenset({"support"})), "a", frozenset({"support"})),
+        (CallerKey("a", projects=frozenset()), "a", frozenset()),
+    ],
+)
+def test_a_key_tells_its_tenant_and_its_projects(
+    key: CallerKey | str, tenant: str, projects: frozenset[str] | None
+) -> None:
+    found = Keys([(key, digest("1"))]).authenticate([("x-api-key", "1")])
+
+    assert found is not None
+    assert (found.tenant, found.projects) == (tenant, projects)
+
+
 def test_keys_can_be_replaced() -> None:
-    keys = Keys([("a", digest("1"))], {"a": "drain"})
+    keys = Keys([(CallerKey("a", "drain"), digest("1"))])
     keys.replace([("a", digest("2"))])
 
     assert keys.authenticate([("x-api-key", "2")]) == CallerKey("a", None)

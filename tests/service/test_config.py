@@ -18,7 +18,6 @@ from service.config import (
     Key,
     Model,
     OpenAIProvider,
-    Secret,
     Server,
     Target,
     Tls,
@@ -26,6 +25,8 @@ from service.config import (
 )
 from service.config_checks import is_loopback
 from service.errors import ConfigError
+from service.settings import Secret
+from service.storage.settings import Storage
 
 CANARY = "sk-c4n4ry"
 SHA = "0123456789abcdef" * 4
@@ -73,6 +74,7 @@ DEFAULT = Config(
     auth=Auth(allow_open=False, keys=[]),
     providers={"local": EmbeddedProvider()},
     models={"smollm2": Model(targets=[Target(provider="local", model="smollm2-135m-instruct")])},
+    storage=Storage(data_dir="data"),
 )
 
 

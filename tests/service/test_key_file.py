@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from service import config, key_file
-from service.config import read_key_file
 from service.errors import ConfigError
 from service.key_file import KeyFile
 from service.provider_factory import http_provider
 from service.providers.http import HttpChatProvider
+from service.secret_reading import read_key_file
+from service.settings import Secret
 
 
 @pytest.fixture(autouse=True)
@@ -99,9 +100,7 @@ async def test_each_provider_is_sent_its_key_in_its_own_header(
 ) -> None:
     path = tmp_path / "key"
     path.write_text("first")
-    with_key = msgspec.structs.replace(
-        section, api_key=config.Secret("first"), api_key_file=str(path) if from_file else None
-    )
+    with_key = msgspec.structs.replace(section, api_key=Secret("first"), api_key_file=str(path) if from_file else None)
     async with AsyncExitStack() as stack:
         provider = http_provider("p", with_key, stack)
         assert isinstance(provider, HttpChatProvider)

@@ -1,0 +1,1 @@
+"""System prompt templates, rendered where they can do no harm."""

@@ -1,0 +1,1 @@
+"""Server-side tools: a project's MCP servers."""

@@ -56,6 +56,15 @@ def cost_usd(usage: Usage, prices: Prices, service_tier: str | None) -> float | 
     return _total([*prompt, *answer])
 
 
+def price(usage: Usage, prices: Prices | None, service_tier: str | None) -> None:
+    """Put the cost into a usage that does not tell it, where it is known; see `cost_usd`."""
+    if prices is None or usage.HasField("cost_usd"):
+        return
+    cost = cost_usd(usage, prices, service_tier)
+    if cost is not None:
+        usage.cost_usd = cost
+
+
 def _prompt_parts(usage: Usage, rates: Prices | LongContextPrices, prices: Prices) -> list[_Part] | None:
     details = usage.prompt_tokens_details
     cached, written, sound = details.cached_tokens, details.cache_write_tokens, details.audio_tokens

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from service._gen.parley.v1.chat_completion_pb2 import Usage
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service.providers.provider import Identity
 from service.routing import Target
@@ -50,6 +51,9 @@ class Journal:
     """Of a stream that has begun: when its attempt has to be over, on the clock of `time.monotonic`."""
     dropped: list[str] = field(default_factory=list)
     """Parameters that were not sent to `target`; complete before the first chunk."""
+    turns: list[Usage | None] = field(default_factory=list)
+    """Of an answer of several turns: what each that has ended used, with its cost where that is known; None where
+    the provider does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

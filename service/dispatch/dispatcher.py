@@ -100,9 +100,10 @@ class Dispatcher:
             self._hedge_budget.deposit()
         candidates = deque(ordered(self.targets, self.model.limits.policy, stream=stream, random=self._random))
         failures = Failures()
+        before = len(call.journal.attempts)  # of turns before this one
         while candidates:
             state = candidates.popleft()
-            if call.journal.attempts and not _is_worth_it(call, state, 0, stream=stream):
+            if len(call.journal.attempts) > before and not _is_worth_it(call, state, 0, stream=stream):
                 break
             opened = await self._asked(call, state, candidates, failures, stream=stream)
             if opened is not None:

@@ -1,41 +1,58 @@
-"""Which models are served: a generation of the configuration, and the one that holds now."""
+"""Which models and projects are served: a generation of the configuration, and the one that holds now."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
+from typing import TypeAlias
 
 from service.dispatch.dispatcher import Dispatcher
-from service.routing import model_not_found
+from service.projects.project import Project
+from service.projects.resolving import Allowed, Resolution, resolve
+from service.prompts.prompt import Prompt
+from service.tools.toolset import Toolset
+
+ServedProject: TypeAlias = Project[Prompt, Toolset]
+ServedResolution: TypeAlias = Resolution[Prompt, Toolset]
+_NO_PROJECTS: Mapping[str, ServedProject] = MappingProxyType({})
 
 
 class Served:
-    """The models of one generation.
+    """The models and projects of one generation.
 
     A reload puts another generation in its place; what only this one had, such as connections to a provider
     that is configured no more, may go when the last call that uses it is over.
 
     Args:
         models: In the order of the configuration.
+        projects: By name; their models are among `models`.
         on_unused: Called once, when it has been retired and no call uses it any more.
     """
 
-    def __init__(self, models: Mapping[str, Dispatcher], on_unused: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, Dispatcher],
+        projects: Mapping[str, ServedProject] = _NO_PROJECTS,
+        on_unused: Callable[[], None] = lambda: None,
+    ) -> None:
         self.models = models
+        self.projects = projects
         self._on_unused = on_unused
         self._calls = 0
         self._is_retired = False
 
-    def resolve(self, model_id: str) -> Dispatcher:
-        """Who answers for the model of that id.
+    def resolve(self, name: str, allowed: Allowed = None) -> ServedResolution:
+        """Which model `name` means: one of its own, or of a project.
+
+        Args:
+            name: As a request gives it.
+            allowed: The projects that the caller's key is bound to.
 
         Raises:
             RequestError: MODEL_NOT_FOUND, param `model`.
         """
-        dispatcher = self.models.get(model_id)
-        if dispatcher is None:
-            raise model_not_found(model_id)
-        return dispatcher
+        return resolve(name, self.models, self.projects, allowed)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:

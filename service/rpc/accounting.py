@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from itertools import takewhile
 
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk, Usage
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
-from service.cost import cost_usd
+from service.cost import price
+from service.dispatch.dispatcher import HEDGED
 from service.rpc.call import Call
 from service.rpc.usage_estimate import BYTES_PER_TOKEN, estimated_usage, may_have_cost, written_bytes
+from service.turns.usage import spent, summed
 
 
 class Account:
@@ -52,14 +55,32 @@ class Account:
         call = self._call
         call.is_complete = is_complete
         call.finish_reason = ",".join(reason for _, reason in sorted(self._endings.items())) or None
-        if call.usage is None and (self._written_bytes or may_have_cost(call.journal.attempts)):
+        if call.usage is not None:
+            return
+        call.usage = spent(call.journal.turns)
+        if call.usage is not None:
+            self._add_broken_off_turn(call.usage)
+        elif self._written_bytes or may_have_cost(call.journal.attempts):
             call.is_usage_estimated = True
             self._take_usage(estimated_usage(self._request, self._written_bytes), "")
 
+    def _add_broken_off_turn(self, before: Usage) -> None:
+        """Estimate what was used beyond the turns `before`, where the last request was not one of them."""
+        since = takewhile(lambda attempt: attempt.outcome != "OK", reversed(self._call.journal.attempts))
+        if not may_have_cost(attempt for attempt in since if attempt.outcome != HEDGED):
+            return
+        self._call.is_usage_estimated = True
+        written_bytes_before = before.completion_tokens * BYTES_PER_TOKEN
+        usage = estimated_usage(self._request, max(self._written_bytes - written_bytes_before, 0))
+        self._price(usage, "")
+        self._call.usage = summed([before, usage])
+
     def _take_usage(self, usage: Usage, service_tier: str) -> None:
-        target = self._call.journal.target
-        if target is not None and target.capabilities.prices is not None and not usage.HasField("cost_usd"):
-            cost = cost_usd(usage, target.capabilities.prices, service_tier or None)
-            if cost is not None:
-                usage.cost_usd = cost
+        if not self._call.journal.turns:  # else each has its own cost
+            self._price(usage, service_tier)
         self._call.usage = usage
+
+    def _price(self, usage: Usage, service_tier: str) -> None:
+        target = self._call.journal.target
+        if target is not None:
+            price(usage, target.capabilities.prices, service_tier or None)

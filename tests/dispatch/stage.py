@@ -19,6 +19,7 @@ from service.errors import (
     RateLimited,
     Reason,
     Rejected,
+    RequestError,
     Unavailable,
 )
 from service.limits import Limits, Retries
@@ -160,3 +161,8 @@ def quota() -> Exception:
 
 def rejected() -> Exception:
     return Rejected(Reason.UPSTREAM_REJECTED, "wrong")
+
+
+def refused() -> Exception:
+    """What an adapter says to a parameter that its provider does not have."""
+    return RequestError(Reason.PARAMETER_UNSUPPORTED, "`seed` is not for this one", param="seed")

@@ -20,11 +20,10 @@ from service.errors import (
     Rejected,
     Timeout,
     Unavailable,
-    not_served,
 )
 from service.limits import Breaker, Concurrency, Hedge, Limits, Retries
 from service.providers.provider import ProviderCall
-from tests.dispatch.stage import ONCE, SOON, Actor, limited, quota, rejected, stage, unavailable
+from tests.dispatch.stage import ONCE, SOON, Actor, limited, quota, refused, rejected, stage, unavailable
 
 BOTH = pytest.mark.parametrize("stream", [False, True])
 
@@ -60,7 +59,7 @@ async def test_what_may_pass_is_asked_again_at_the_same_target(
         lambda: Auth("no"),
         quota,
         lambda: Rejected(Reason.UPSTREAM_MODEL_NOT_FOUND, "which?"),
-        lambda: not_served("seed"),
+        refused,
         limited(),
         limited(0.01),
         limited(3600),

@@ -10,11 +10,11 @@ import pytest
 
 from service.dispatch.call import Deadline
 from service.dispatch.latency import LatencyWindow
-from service.errors import ParleyError, Reason, Unavailable, UpstreamError, not_served
+from service.errors import ParleyError, Reason, Unavailable, UpstreamError
 from service.limits import Breaker, Concurrency, Hedge, Limits, Policy, Retries
 from service.providers.provider import ProviderCall
 from tests.dispatch.clock import Clock
-from tests.dispatch.stage import ONCE, Actor, Stage, limited, stage, unavailable
+from tests.dispatch.stage import ONCE, Actor, Stage, limited, refused, stage, unavailable
 from tests.dispatch.targets import opened
 
 BOTH = pytest.mark.parametrize("stream", [False, True])
@@ -199,7 +199,7 @@ async def test_impatient_callers_do_not_make_a_target_hang() -> None:
 
 
 async def test_what_an_adapter_refuses_is_no_request() -> None:
-    scene = stage([lambda: not_served("seed")], ["well"])
+    scene = stage([refused], ["well"])
 
     assert await scene.ask(stream=False) == "well"
 

@@ -1,0 +1,39 @@
+"""Runs the server-side tools that the model called in one turn."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+
+from service._gen.parley.v1.tool_pb2 import ToolCall
+from service.turns.offer import Offer, Outcome
+
+
+async def outcomes(calls: Sequence[ToolCall], offer: Offer, by: float) -> AsyncGenerator[Outcome]:
+    """What comes of each, in the order of the calls, as soon as it is known; close the generator when done with it.
+
+    What still runs when it is closed, or when its reader is cancelled, is cancelled, and has ended then.
+
+    Args:
+        calls: Of server-side tools.
+        offer: Has the tools, and says how many run at once.
+        by: When the last has to be done, on the clock of `time.monotonic`.
+    """
+    slots = asyncio.Semaphore(offer.limits.parallel)
+    # No TaskGroup: this yields while they run. What it would see to, the `finally` does.
+    tasks = [asyncio.create_task(_outcome(call, offer, slots, by)) for call in calls]
+    try:
+        for task in tasks:
+            # Not by awaiting it: cancelled alone, it would give its slot to a tool that nobody wants any more.
+            await asyncio.wait({task})
+            yield task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _outcome(call: ToolCall, offer: Offer, slots: asyncio.Semaphore, by: float) -> Outcome:
+    async with slots:
+        return await offer.run(call.function.name, call.function.arguments, by - time.monotonic())

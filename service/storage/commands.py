@@ -20,6 +20,8 @@ from service.storage.settings import Storage
 _FAILED: Final = 1
 _MISUSED: Final = 2
 """As argparse's own, and the service's on a wrong configuration."""
+_INTERRUPTED: Final = 130
+"""As shells tell of SIGINT."""
 
 
 def main(arguments: Sequence[str], load: Callable[[], Storage | None]) -> int:
@@ -45,6 +47,10 @@ def main(arguments: Sequence[str], load: Callable[[], Storage | None]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python writes the rest when it ends
         return _fail("whoever reads the export has closed it", _FAILED)
+    except OSError as error:  # of standard output; the database's are outages
+        return _fail(f"the export can't be written: {error.strerror}", _FAILED)
+    except KeyboardInterrupt:
+        return _fail("interrupted", _INTERRUPTED)
     return 0
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.storage.backend import Outage
+from service.storage.backend import Outage, Refused
 from service.storage.deleting import delete_batch
 from service.storage.engines import Engines
 from service.storage.failures import failure_of
@@ -42,11 +42,15 @@ class Database:
         """See `Backend`. Writes, too, so that a database that can only be read is none."""
         try:
             await self._engines.prepare()
-            if await self._transactions.read(_revision) != HEAD:
-                await migrate(self._engines)  # which may take long
+            if await self._transactions.write(_is_newest):
+                return
+            await migrate(self._engines)  # which may take long
+            if not await self._transactions.write(_is_newest):
+                raise Outage("its tables are of no revision")
         except self._engines.failures as error:
-            raise failure_of(error) from None
-        await self._transactions.write(_touch)
+            raise Outage(str(failure_of(error))) from None
+        except Refused as refused:  # such as a part of the URL, which has no value to be refused
+            raise Outage(str(refused)) from None
 
     async def close(self) -> None:
         """See `Backend`."""
@@ -76,11 +80,11 @@ class Database:
                 return None
             return await read_summary(connection, tenant, completion_id)
 
-        return await self._transactions.write(update)
+        return await self._transactions.change(update)
 
     async def delete(self, tenant: str, completion_id: UUID) -> bool:
         """See `Backend`."""
-        count, _ = await self._transactions.write(
+        count, _ = await self._transactions.change(
             lambda connection: delete_batch(connection, tenant, COMPLETIONS.c.id == completion_id)
         )
         return count > 0
@@ -136,7 +140,7 @@ class Database:
         total = 0
         while True:
             begun = time.monotonic()
-            count, is_begun = await self._transactions.write(
+            count, is_begun = await self._transactions.change(
                 lambda connection: delete_batch(connection, tenant, *conditions)
             )
             total += count
@@ -156,15 +160,12 @@ def open_database(settings: Storage) -> Database:
     return Database(PostgresqlEngines(settings.url))
 
 
-async def _revision(connection: AsyncConnection) -> str | None:
-    return await connection.run_sync(revision_of)
-
-
-async def _touch(connection: AsyncConnection) -> None:
-    """Write without changing anything."""
+async def _is_newest(connection: AsyncConnection) -> bool:
+    """Whether the tables are in their newest form; if so, write without changing anything."""
+    if await connection.run_sync(revision_of) != HEAD:
+        return False
     touched = await connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
-    if touched.rowcount != 1:
-        raise Outage("its tables are of no revision")
+    return touched.rowcount == 1
 
 
 async def _next_tenant(connection: AsyncConnection, after: Sequence[str]) -> str | None:

@@ -15,8 +15,9 @@ _REFUSING: Final = frozenset({"22", "23", "54"})
 Source: https://www.postgresql.org/docs/18/errcodes-appendix.html (2026-11-22).
 """
 
-FAILURES: Final = (SQLAlchemyError, OSError)
-"""TimeoutError is an OSError; each driver adds its own to these, for what SQLAlchemy does not wrap."""
+FAILURES: Final = (SQLAlchemyError, OSError, ValueError, OverflowError)
+"""TimeoutError is an OSError. The last two are the drivers' about values that they can't encode, and asyncpg's about
+a URL. Each driver adds its own to these, for what SQLAlchemy does not wrap."""
 
 Failure = Outage | Refused
 
@@ -26,8 +27,8 @@ def failure_of(error: Exception) -> Failure:
     cause = _driver_error(error)
     code = _code_of(cause)
     description = f"{type(cause).__name__} {code}".rstrip()
-    # A ValueError is asyncpg's, about a value that it can't encode.
-    if isinstance(error, (IntegrityError, DataError)) or code[:2] in _REFUSING or isinstance(cause, ValueError):
+    is_of_values = isinstance(cause, (ValueError, OverflowError))
+    if isinstance(error, (IntegrityError, DataError)) or code[:2] in _REFUSING or is_of_values:
         return Refused(description)
     return Outage(description, is_slow=isinstance(error, TimeoutError))
 

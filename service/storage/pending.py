@@ -68,6 +68,11 @@ class Queue:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def is_full_group(self) -> bool:
+        """Whether as many wait as go into one transaction."""
+        return len(self._waiting) >= _MAX_GROUP or self._bytes >= _MAX_GROUP_BYTES
+
     def add(self, pending: Pending) -> bool:
         """Take a record in, unless there are too many."""
         size_bytes = self._bytes + pending.rows.size_bytes

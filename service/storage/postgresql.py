@@ -18,7 +18,12 @@ _WRITERS: Final = 2
 class PostgresqlEngines:
     """Connections to the database of a URL, which asyncpg reads as libpq does (`sslmode` and the like)."""
 
-    failures: tuple[type[Exception], ...] = (*FAILURES, asyncpg.PostgresError, asyncpg.InterfaceError)
+    failures: tuple[type[Exception], ...] = (
+        *FAILURES,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+    )
     may_be_cancelled = True  # the connection is closed with it
     # Any number will do, as long as it stays the same: "parley" in ASCII.
     migration_lock: str | None = "SELECT pg_advisory_xact_lock(0x7061726c6579)"

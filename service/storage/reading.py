@@ -13,9 +13,8 @@ from service.storage.record import CompletionFilter, Listed, Page, Record, Summa
 from service.storage.rows import pair_of, record_of, summary_of
 from service.storage.tables import COMPLETIONS, LABELS, TAGS
 
-_MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
-"""Of the answers of a page, so that a hundred large ones are not all in memory at once; about what a caller is
-sent of them."""
+_MAX_PAGE_BYTES: Final = 3 * 1024 * 1024
+"""Of the answers of a page: gRPC clients take 4 MiB unless they are told otherwise, labels and the like included."""
 _SUMMARY: Final = [column for column in COMPLETIONS.c if column.name != "request"]
 _FEW: Final = {"session_id", "end_user"}
 """What fewer completions have in common than labels, tags and models."""

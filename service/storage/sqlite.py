@@ -6,10 +6,10 @@ import asyncio
 import os
 import sqlite3
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
-import aiosqlite
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -49,7 +49,10 @@ class SqliteEngines:
     async def prepare(self) -> None:
         """Make the file where it is missing, for its owner alone, and have it keep its log aside (WAL)."""
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))
+        # A file that is there must not be opened but by SQLite: to close it would give up the process's locks on it
+        # (https://sqlite.org/howtocorrupt.html, section 2.2), and then another process that ends takes the log away.
+        with suppress(FileExistsError):
+            os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         inode = self._file.stat().st_ino
         if self._inode not in {None, inode}:
             await self.writing.dispose()
@@ -64,20 +67,25 @@ class SqliteEngines:
 
     async def _set_wal(self) -> None:
         until = time.monotonic() + _WAL_TIMEOUT_S
-        async with aiosqlite.connect(f"{self._file.as_uri()}?mode=rw", uri=True, isolation_level=None) as connection:
-            while True:
-                try:
-                    await connection.execute("PRAGMA journal_mode=WAL")
-                except sqlite3.OperationalError:
-                    if time.monotonic() > until:
-                        raise
-                    await asyncio.sleep(0.05)
-                else:
-                    return
+        while True:
+            try:
+                # Not by aiosqlite, whose thread outlives the event loop where connecting is cancelled.
+                await asyncio.to_thread(_set_wal, self._file)
+            except sqlite3.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+def _set_wal(file: Path) -> None:
+    uri = f"{file.as_uri()}?mode=rw"  # without it, connecting makes a file where there is none
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _engine(file: Path, begin: str, pragmas: tuple[str, ...], connections: int) -> AsyncEngine:
-    # Without `mode=rw`, connecting makes a file where there is none.
     url = URL.create("sqlite+aiosqlite", database=file.as_uri(), query={"mode": "rw", "uri": "true"})
     engine = create_async_engine(
         url,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, TypeVar
@@ -22,6 +23,9 @@ _log = logging.getLogger(__name__)
 
 _CLOSE_TIMEOUT_S: Final = 5.0
 """For what is pending at the end. After the drain, and within what supervisors grant beyond it."""
+_GROUP_EVERY_S: Final = 0.05
+"""From the beginning of a group to that of the next. A record takes 1.1 ms of processor time in a transaction of its own
+and 0.1 ms in one of ten (PostgreSQL; SQLite 1.6 and 0.3), while 50 ms are little behind a model's answer."""
 _PRUNE_EVERY_S: Final = 600.0
 _LOG_EVERY_S: Final = 10.0
 """Losses are told as a count, so that an outage does not fill the log."""
@@ -43,6 +47,7 @@ class Store:
         self._queue = Queue()
         self._is_closed = False
         self._lost = 0
+        self._lost_told = 0
         self._loss_told_at = -_LOG_EVERY_S
 
     @property
@@ -87,6 +92,7 @@ class Store:
             while group := self._queue.take_group():
                 for pending in group:
                     self._give_up(pending, Outcome.GIVEN_UP)
+            self._tell_losses()
             await self._backend.close()
 
     async def keep(self, record: Record) -> bool:
@@ -197,10 +203,15 @@ class Store:
                 await self._backend.open()
                 await self._write_pending()
                 self._availability.set_up()
+                self._tell_losses()
                 while await self._availability.wait_wanted():
-                    await self._write_pending()
+                    await self._write_paced()
             except Outage as outage:
                 self._saw(outage, is_certain=True)
+                await asyncio.sleep(self._availability.next_delay_s())
+            except Exception as error:  # noqa: BLE001 - a fault of the service's own, which must not end all calls
+                _tell_fault(error)
+                self._saw(Outage(type(error).__name__), is_certain=True)
                 await asyncio.sleep(self._availability.next_delay_s())
 
     async def _keep_pruning(self, age: timedelta) -> None:
@@ -210,15 +221,32 @@ class Store:
                 await self._backend.prune(datetime.now(UTC) - age)
             except Outage as outage:
                 self._saw(outage)
+            except Exception as error:  # noqa: BLE001 - likewise
+                _tell_fault(error)
             await asyncio.sleep(_PRUNE_EVERY_S)
 
+    async def _write_paced(self) -> None:
+        """Write a group, and have what comes in the next moments be one: what costs is the transaction."""
+        begun = time.monotonic()
+        await self._write_group()
+        if self._queue:
+            self._availability.wake()
+        if not self._queue.is_full_group:
+            await asyncio.sleep(max(0.0, begun + _GROUP_EVERY_S - time.monotonic()))
+
     async def _write_pending(self) -> None:
-        while group := self._queue.take_group():
-            try:
-                await self._write(group)
-            finally:  # also where it was cancelled: `aclose` goes on with it
-                self._queue.put_back(group)
-            self._availability.succeeded()
+        while self._queue:
+            await self._write_group()
+
+    async def _write_group(self) -> None:
+        group = self._queue.take_group()
+        if not group:
+            return
+        try:
+            await self._write(group)
+        finally:  # also where it was cancelled: `aclose` goes on with it
+            self._queue.put_back(group)
+        self._availability.succeeded()
 
     async def _write(self, group: Sequence[Pending]) -> None:
         """Write a group; where the database refuses it, find out which of its records it refuses."""
@@ -256,10 +284,18 @@ class Store:
 
     def _lose(self) -> None:
         self._lost += 1
-        now = time.monotonic()
-        if now - self._loss_told_at >= _LOG_EVERY_S:
-            self._loss_told_at = now
+        if time.monotonic() - self._loss_told_at >= _LOG_EVERY_S:
+            self._tell_losses()
+
+    def _tell_losses(self) -> None:
+        if self._lost > self._lost_told:
+            self._lost_told, self._loss_told_at = self._lost, time.monotonic()
             _log.error("storage: %d completions could not be stored since the start", self._lost)
+
+
+def _tell_fault(error: Exception) -> None:
+    where = "".join(traceback.format_tb(error.__traceback__))  # its text may quote what is stored
+    _log.error("storage: failed of %s\n%s", type(error).__name__, where)
 
 
 def open_store(settings: Storage) -> Store:

@@ -9,11 +9,11 @@ from typing import Any, Final, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service.storage.backend import Outage
-from service.storage.engines import Engines
+from service.storage.engines import READERS, Engines
 from service.storage.failures import failure_of
 
 _TIMEOUT_S: Final = 10.0
-"""Of a transaction, waiting for a connection included. Pages take milliseconds, and so does a group."""
+"""Of a transaction, and of waiting for the turn to have one. Pages take milliseconds, and so does a group."""
 _CLOSE_TIMEOUT_S: Final = 3.0
 
 _Result = TypeVar("_Result")
@@ -24,11 +24,16 @@ class Transactions:
     """Runs transactions to their end, also where their callers are cancelled.
 
     After one that was cancelled halfway nobody could write to SQLite for five seconds (aiosqlite 0.22, run here).
+
+    Who reads or changes something waits for a turn, so that many of them at once keep nobody from storing, and so
+    that their waiting for each other is not taken for an outage.
     """
 
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
         self._running: set[asyncio.Task[Any]] = set()
+        self._reading_turns = asyncio.Semaphore(READERS)
+        self._changing_turns = asyncio.Semaphore(1)
 
     async def read(self, work: Work[_Result]) -> _Result:
         """Do something that only reads, on one state of the database.
@@ -37,16 +42,17 @@ class Transactions:
             Outage: The database does not do it, or not in time.
             Refused: It never will.
         """
-        return await self._finish(self._transact(self._engines.reading, work))
+        await _take(self._reading_turns)
+        return await self._finish(self._transact(self._engines.reading, work), self._reading_turns)
+
+    async def change(self, work: Work[_Result]) -> _Result:
+        """As `write`, one after another and beside what is stored. Raises as `read`."""
+        await _take(self._changing_turns)
+        return await self._finish(self._write(work), self._changing_turns)
 
     async def write(self, work: Work[_Result]) -> _Result:
         """Do something and commit it; where that fails nothing is done. Raises as `read`."""
-
-        async def checked(connection: AsyncConnection) -> _Result:
-            self._engines.check()
-            return await work(connection)
-
-        return await self._finish(self._transact(self._engines.writing, checked))
+        return await self._finish(self._write(work))
 
     async def aclose(self) -> None:
         """Wait for what still runs, but not for long, and close the connections."""
@@ -65,10 +71,15 @@ class Transactions:
         if self._running:
             await asyncio.wait(self._running, timeout=_CLOSE_TIMEOUT_S)
 
-    async def _finish(self, transaction: Coroutine[Any, Any, _Result]) -> _Result:
+    async def _finish(
+        self, transaction: Coroutine[Any, Any, _Result], turns: asyncio.Semaphore | None = None
+    ) -> _Result:
+        """Run the transaction; the turn, if one was taken, is over with it."""
         task = asyncio.create_task(transaction)
         self._running.add(task)
         task.add_done_callback(self._note_end)
+        if turns is not None:
+            task.add_done_callback(lambda _task: turns.release())
         done, _ = await asyncio.wait([task], timeout=_TIMEOUT_S)
         if not done:
             if self._engines.may_be_cancelled:
@@ -81,9 +92,24 @@ class Transactions:
         if not task.cancelled():
             task.exception()  # nobody may be left to ask for it
 
+    async def _write(self, work: Work[_Result]) -> _Result:
+        async def checked(connection: AsyncConnection) -> _Result:
+            self._engines.check()
+            return await work(connection)
+
+        return await self._transact(self._engines.writing, checked)
+
     async def _transact(self, engine: AsyncEngine, work: Work[_Result]) -> _Result:
         try:
             async with engine.begin() as connection:
                 return await work(connection)
         except self._engines.failures as error:
             raise failure_of(error) from None
+
+
+async def _take(turns: asyncio.Semaphore) -> None:
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            await turns.acquire()
+    except TimeoutError:
+        raise Outage("too much is asked of it at once", is_slow=True) from None

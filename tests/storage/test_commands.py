@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -48,6 +49,12 @@ async def test_everything_is_exported_a_line_each_or_what_is_asked_for(settings:
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         assert {line["id"] for line in lines} == {completion_name(each.id) for each in expected}
         assert len(lines) == len(expected)
+
+
+async def test_an_export_that_cannot_be_written_is_told(settings: Storage, folder: Path) -> None:
+    await _fill(settings, *(record() for _ in range(50)))
+    done = _store(settings, folder, "export", output="/dev/full")
+    assert (done.returncode, done.stderr) == (1, "store: the export can't be written: No space left on device\n")
 
 
 async def test_a_user_is_deleted(settings: Storage, folder: Path) -> None:
@@ -114,11 +121,13 @@ def test_an_unknown_subcommand_is_told(folder: Path) -> None:
     assert "usage: python -m service" in done.stderr
 
 
-def _store(settings: Storage, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _store(
+    settings: Storage, folder: Path, *arguments: str, output: str | None = None
+) -> subprocess.CompletedProcess[str]:
     if settings.url is None:
-        return _run(_config(folder, {"data_dir": settings.data_dir}), "store", *arguments)
+        return _run(_config(folder, {"data_dir": settings.data_dir}), "store", *arguments, output=output)
     config = _config(folder, {"url_env": "STORE_URL"})
-    return _run(config, "store", *arguments, STORE_URL=settings.url.reveal())
+    return _run(config, "store", *arguments, output=output, STORE_URL=settings.url.reveal())
 
 
 def _config(folder: Path, storage: dict[str, str] | None) -> Path:
@@ -129,13 +138,15 @@ def _config(folder: Path, storage: dict[str, str] | None) -> Path:
     return file
 
 
-def _run(config: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
-        env={**os.environ, "PARLEY_CONFIG": str(config), **environ},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+def _run(config: Path, *arguments: str, output: str | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+    with ExitStack() as opened:
+        return subprocess.run(
+            [sys.executable, "-m", "service", *arguments],
+            env={**os.environ, "PARLEY_CONFIG": str(config), **environ},
+            cwd=ROOT,
+            stdout=subprocess.PIPE if output is None else opened.enter_context(Path(output).open("w")),
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )

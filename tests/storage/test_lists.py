@@ -84,7 +84,7 @@ async def test_pages_go_on_after_their_last_completion_was_deleted(store: Store)
 
 
 async def test_large_answers_come_in_smaller_pages(store: Store) -> None:
-    kept = [record(completion=completion(new_id(), "!" * 3_000_000)) for _ in range(5)]
+    kept = [record(completion=completion(new_id(), "!" * 1_200_000)) for _ in range(5)]
     for each in kept:
         await store.keep(each)
     page = await store.list("acme", CompletionFilter(), Page(limit=4))

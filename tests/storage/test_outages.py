@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -194,3 +195,54 @@ async def _all(store: Store) -> list[Record]:
 async def _store(settings: Storage) -> AsyncIterator[Store]:
     async with running(open_store(settings)) as store:
         yield store
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:s3cret@/absent?host=/tmp&sslmode=perhaps",
+        f"postgresql://user:s3cret@{'a' * 70}.invalid/absent",
+        "postgresql://user:s3cret@[::1/absent",
+        "nonsense",
+    ],
+)
+async def test_a_url_that_nothing_can_be_made_of_is_an_outage(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with _store(Storage(url=Secret(url), commit_timeout_s=0.2)) as store:
+        await until(lambda: "not available" in caplog.text)
+        with pytest.raises(StorageUnavailable):
+            await store.keep(record())
+    assert "s3cret" not in caplog.text
+
+
+async def test_what_is_no_postgresql_is_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"SN\nwhat is this")
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with _store(Storage(url=Secret(f"postgresql://u@127.0.0.1:{port}/x"), commit_timeout_s=0.2)) as store:
+            await until(lambda: "not available" in caplog.text)
+            assert not store.is_available
+
+
+async def test_another_process_does_not_take_the_log_of_sqlite_away(tmp_path: Path) -> None:
+    """It does so as the last that has the file open, by the locks of the others."""
+    folder = tmp_path / "data"
+    settings = Storage(data_dir=str(folder))
+    async with _store(settings) as store:
+        before, after = record(), record()
+        await store.keep(before)
+        await store._backend.open()  # as after every outage
+        other = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            f"import sqlite3; sqlite3.connect({str(folder / 'parley.db')!r}).execute('SELECT 1 FROM tags')",
+        )
+        assert await other.wait() == 0
+        await store.keep(after)
+        shutil.copytree(folder, tmp_path / "as after a kill")
+    async with _store(Storage(data_dir=str(tmp_path / "as after a kill"))) as store:
+        assert await _all(store) == [before, after]

@@ -27,6 +27,8 @@ class PlayedDatabase:
     is_full: bool = False
     """Whether it can be read, and not be written to."""
     refused_model: str = ""
+    fault: Exception | None = None
+    """What writing raises."""
     may_open: asyncio.Event = field(default_factory=asyncio.Event)
     may_write: asyncio.Event = field(default_factory=asyncio.Event)
     is_writing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -54,6 +56,8 @@ class PlayedDatabase:
         self.is_writing.set()
         await self.may_write.wait()
         self._check()
+        if self.fault is not None:
+            raise self.fault
         if self.is_full:
             raise Outage("full")
         if self.refused_model in models:
@@ -277,3 +281,39 @@ async def test_a_reader_that_takes_too_long_is_no_outage_as_long_as_the_database
         with pytest.raises(StorageUnavailable):
             await store.list("acme", CompletionFilter(), Page())
         await until(lambda: not store.is_available)
+
+
+async def test_a_fault_of_the_service_itself_ends_nothing_and_is_told_without_its_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    database = PlayedDatabase()
+    async with running(_store(database)) as store:
+        await store.keep(record(model="1"))
+        database.fault = RuntimeError("planted-prompt")
+        with pytest.raises(StorageUnavailable):
+            await store.keep(record(model="2"))
+        assert not store.is_available
+        database.fault = None
+        await until(lambda: store.is_available)
+        assert await store.keep(record(model="3"))
+    assert "failed of RuntimeError" in caplog.text
+    assert "planted" not in caplog.text
+
+
+async def test_the_log_tells_all_losses_once_the_database_is_back_and_at_the_end(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending, "_MAX_WAITING", 1)
+    database = PlayedDatabase(is_up=False)
+    async with running(_store(database, policy="best_effort")) as store:
+        await until(lambda: database.opened)
+        for _ in range(5):
+            assert not await store.keep(record())
+        database.is_up = True
+        await until(lambda: store.is_available)
+        database.is_up = False
+        for _ in range(4):
+            await store.keep(record())
+    told = [message for message in caplog.messages if "could not be stored" in message]
+    assert [message.split()[1] for message in told] == ["1", "4", str(store.lost)]
+    assert store.lost > 4

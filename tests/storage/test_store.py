@@ -142,6 +142,7 @@ async def test_another_tenant_sees_and_changes_nothing(store: Store) -> None:
         assert await _ids(store, wanted) == [mine.id]
         assert await _ids(store, wanted, tenant="third") == []
     assert await store.get("other", mine.id) is None
+    assert await store.summary("other", mine.id) is None
     assert await store.update_labels("other", mine.id, {}) is None
     assert not await store.delete("other", mine.id)
     assert await store.session("third", SESSION) is None

@@ -7,6 +7,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,7 +28,12 @@ _SETTINGS = {
 
 _NOBODY = pwd.getpwnam("nobody")
 """PostgreSQL refuses to run as root."""
-_USER, _GROUP = (_NOBODY.pw_uid, _NOBODY.pw_gid) if os.geteuid() == 0 else (None, None)
+_AS_NOBODY = (
+    "import os, sys; os.setgroups([]); os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[2]));"
+    "os.execv(sys.argv[3], sys.argv[3:])"
+)
+"""To become nobody before the program begins, Python would fork, and not vfork: then gRPC's threads, where a test has
+any, end the child before it begins."""
 
 
 class Postgres:
@@ -50,9 +56,9 @@ class Postgres:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
-        command: list[Path | str] = [self._programs / "postgres", "-D", self._data, "-k", self._folder, *options]
+        command = self._command("postgres", "-D", self._data, "-k", self._folder, *options)
         with (self._folder / "log").open("ab") as log:
-            self._server = subprocess.Popen(command, stdout=log, stderr=log, user=_USER, group=_GROUP, cwd=self._folder)
+            self._server = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
         until = time.monotonic() + _START_TIMEOUT_S
         while self._run("pg_isready", "--quiet", "--host", str(self._folder), check=False).returncode != 0:
             assert self._server.poll() is None, (self._folder / "log").read_text()
@@ -87,8 +93,14 @@ class Postgres:
         return f"postgresql://postgres@/{name}?host={self._folder}"
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+        command = self._command(program, *arguments)
+        return subprocess.run(command, check=check, capture_output=True, cwd=self._folder)
+
+    def _command(self, program: str, *arguments: Path | str) -> list[Path | str]:
         command: list[Path | str] = [self._programs / program, *arguments]
-        return subprocess.run(command, check=check, capture_output=True, cwd=self._folder, user=_USER, group=_GROUP)
+        if os.geteuid() != 0:
+            return command
+        return [sys.executable, "-ISc", _AS_NOBODY, str(_NOBODY.pw_gid), str(_NOBODY.pw_uid), *command]
 
 
 @contextmanager

@@ -25,6 +25,8 @@ from service.dispatch.target import TargetState
 from service.dispatch.timeouts import attempt_timeouts
 from service.errors import ConfigError
 from service.key_file import file_state
+from service.project_composition import ToolPart, ToolPlace, prompts_of, served_projects, tool_parts
+from service.prompts.renderer import Renderer
 from service.provider_factory import embedded_model, embedded_provider, http_provider, timeouts_of, vendor_of
 from service.providers.embedded.supervisor import EmbeddedModel
 from service.providers.provider import Provider
@@ -70,6 +72,7 @@ class Generation:
     settings: config.Config = field(repr=False)
     parts: Mapping[str, Part] = field(repr=False)
     """By name of the provider."""
+    tool_parts: Mapping[ToolPlace, ToolPart] = field(repr=False)
     served: Served = field(repr=False)
 
 
@@ -77,18 +80,20 @@ class Composition:
     """Builds generations, and ends what none of them needs any more.
 
     Args:
-        group: Runs the embedded models, and what has to be closed.
+        group: Runs the embedded models and the connections to tool servers, and what has to be closed.
+        renderer: Checks the system prompts.
         on_change: Called when a circuit or an embedded model has changed, so that readiness may have.
     """
 
-    def __init__(self, group: asyncio.TaskGroup, on_change: Callable[[], None]) -> None:
+    def __init__(self, group: asyncio.TaskGroup, renderer: Renderer, on_change: Callable[[], None]) -> None:
         self._group = group
+        self._renderer = renderer
         self._on_change = on_change
-        self._alive: set[Part] = set()
+        self._alive: set[Part | ToolPart] = set()
         self._is_closed = False
 
     def build(self, settings: config.Config, last: Generation | None = None) -> Generation:
-        """A generation that takes over from `last` what is as it was. Nothing of it runs yet.
+        """A generation that takes over from `last` what is as it was. Nothing of it runs yet, or is checked.
 
         Raises:
             ConfigError: A part can't be built.
@@ -96,8 +101,18 @@ class Composition:
         known = last.parts if last else {}
         parts = {name: self._part(name, section, known.get(name)) for name, section in settings.providers.items()}
         dispatchers = {name: self._dispatcher(name, settings, parts, last) for name in settings.models}
-        served = Served(dispatchers, on_unused=partial(self._release, tuple(parts.values())))
-        return Generation(settings, parts, served)
+        tools = tool_parts(settings, last.tool_parts if last else {})
+        projects = served_projects(settings, tools)
+        served = Served(dispatchers, projects, partial(self._release, (*parts.values(), *tools.values())))
+        return Generation(settings, parts, tools, served)
+
+    async def check(self, generation: Generation) -> None:
+        """Find out whether its system prompts can be used.
+
+        Raises:
+            ConfigError: One can't.
+        """
+        await self._renderer.check(prompts_of(generation.served.projects))
 
     def start(self, generation: Generation) -> None:
         """Have what is new in it run. From here on `generation.served.retire()` gives it back."""
@@ -106,13 +121,22 @@ class Composition:
             self._alive.add(part)
             if part.model is not None and part.task is None:
                 part.task = self._group.create_task(part.model.run())
+        for tools in generation.tool_parts.values():
+            tools.start(self._group)
+            self._alive.add(tools)
 
     async def became_ready(self, generation: Generation, within_s: float = _READY_WITHIN_S) -> None:
-        """Wait until the embedded models that are new in it can be asked; others may be starting anew for long.
+        """Wait until what is new in it can be asked; other parts may be starting anew for long.
+
+        Tool servers are waited for as long as a try to connect may take: one may be down, and requests are told so.
 
         Raises:
-            ConfigError: One can't in that time.
+            ConfigError: An embedded model can't be asked in that time.
         """
+        async with asyncio.TaskGroup() as group:
+            for tools in generation.tool_parts.values():
+                if tools.generations == 1:
+                    group.create_task(tools.came_up())
         for name, part in generation.parts.items():
             if part.model is None or part.generations > 1:
                 continue
@@ -125,11 +149,15 @@ class Composition:
     async def aclose(self) -> None:
         """End all that runs."""
         self._is_closed = True
-        for part in self._alive:
-            await part.aclose()
+        # All at once: a tool server that does not heed its end takes seconds.
+        closing = [asyncio.create_task(part.aclose()) for part in self._alive]
         self._alive.clear()
+        if closing:
+            await asyncio.wait(closing)
+        for task in closing:
+            task.result()
 
-    def _release(self, parts: Iterable[Part]) -> None:
+    def _release(self, parts: Iterable[Part | ToolPart]) -> None:
         for part in parts:
             part.generations -= 1
             if not part.generations and not self._is_closed:

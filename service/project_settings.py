@@ -65,7 +65,7 @@ class ToolServer(Section, frozen=True):
 class ToolLimits(Section, frozen=True):
     """Bounds of what server-side tools may do for one request."""
 
-    max_turns: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
+    max_turns: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8
     """How often the model may be asked; the last time, it is told to call no tool."""
     total_s: Seconds = 120.0
     """After that, running tools are given up and the model is told to call no more."""

@@ -41,6 +41,7 @@ class Course:
         self._tools_by = time.monotonic() + offer.limits.total_s
         self._dropped: dict[str, None] = {}
         self._is_last = False
+        self._is_mixed = False
         self.is_over = False
         """Whether the answer is complete, once the tools are done that the turn called."""
 
@@ -85,7 +86,8 @@ class Course:
             raise ParleyError(Reason.TOOL_TURNS_EXCEEDED, message)
         if choice.finish_reason in _CUT:
             theirs = []
-        self.is_over = not theirs or len(theirs) < len(choice.message.tool_calls)
+        self._is_mixed = 0 < len(theirs) < len(choice.message.tool_calls)
+        self.is_over = not theirs or self._is_mixed
         return theirs
 
     async def run(self, calls: Sequence[ToolCall]) -> AsyncGenerator[ToolEvent]:
@@ -114,6 +116,7 @@ class Course:
                     duration_ms=min(max(outcome.duration_ms, 0), _MOST_MS),
                     turn=turn,
                     extra_content=call.extra_content if call.HasField("extra_content") else None,
+                    beside_calls=self._is_mixed or None,
                 )
 
     def go_on(self, completion: ChatCompletion, events: Sequence[ToolEvent]) -> None:

@@ -2,9 +2,8 @@
 
 - Each turn becomes an assistant message with its part of the content, of `reasoning_details` and of
   `provider_content`, and with its calls; then come the results.
-- What follows the last call is the final message. Where nothing does and the message has calls of the caller's,
-  they are of the last turn: they stand beside its server-side calls, and the caller's results come behind the
-  server-side ones.
+- What follows the last call is the final message. Calls of the caller's that the last turn with server-side calls made
+  as well (`beside_calls`) stand beside these, and the caller's results come behind the server-side ones.
 - `reasoning_content` can't be told apart and stands in the first turn.
 """
 
@@ -75,7 +74,7 @@ def _turns(message: Message, path: str) -> list[Message]:
     _put_reasoning(told[0], message)
     rest = _rest(message, contents, reasoning[-1], bounds[-1])
     said = {field.name for field, _ in rest.ListFields()} - _SAYS_NOTHING
-    if said == {"tool_calls"}:
+    if said == {"tool_calls"} and turns[-1][-1].beside_calls:
         _put_beside(last_turn, rest)
     elif said:
         told.append(rest)

@@ -38,6 +38,8 @@ class Telling:
         self._own_calls: dict[int, int] = {}
         """Of the running turn: the caller's calls, by their number among all, with their number in the message."""
         self._withheld: set[int] = set()
+        self._nameless: dict[int, list[ToolCallDelta]] = {}
+        """As `_own_calls`: the fragments of calls whose name is still to come."""
         self._event_count = 0
 
     def begin_turn(self) -> None:
@@ -46,6 +48,7 @@ class Telling:
         self._finish = None
         self._own_calls.clear()
         self._withheld.clear()
+        self._nameless.clear()
 
     def number(self, chunk: ChatCompletionChunk) -> None:
         """Number what has to have a number, in place: to be done before `told`.
@@ -89,6 +92,11 @@ class Telling:
             last: The last turn's answer.
             usage: None where it is not known.
         """
+        # Those whose name has never come are nobody's but the caller's.
+        for number, held in enumerate(self._nameless.values(), len(self._own_calls)):
+            for fragment in held:
+                fragment.index = number
+            yield from self._opened(self._with_choice(ChunkChoice(index=0, delta=Delta(tool_calls=held))))
         if self._finish is not None:
             yield from self._opened(self._with_choice(self._finish))
         if usage is not None:
@@ -122,15 +130,22 @@ class Telling:
         """Those of the caller's calls, numbered among themselves."""
         for fragment in fragments:
             number = fragment.index
-            if number not in self._own_calls and number not in self._withheld:
-                # Its first fragment, which has the name.
-                if fragment.HasField("function") and self._is_server_side(fragment.function.name):
+            if number in self._withheld:
+                continue
+            held = []
+            if number not in self._own_calls:
+                held = self._nameless.setdefault(number, [])
+                if (name := fragment.function.name or fragment.custom.name) == "":
+                    held.append(fragment)  # some providers tell the id alone first
+                    continue
+                del self._nameless[number]
+                if fragment.HasField("function") and self._is_server_side(name):
                     self._withheld.add(number)
-                else:
-                    self._own_calls[number] = len(self._own_calls)
-            if number in self._own_calls:
-                fragment.index = self._own_calls[number]
-                yield fragment
+                    continue
+                self._own_calls[number] = len(self._own_calls)
+            for each in (*held, fragment):
+                each.index = self._own_calls[number]
+                yield each
 
     def _opened(self, chunk: ChatCompletionChunk) -> Iterator[ChatCompletionChunk]:
         """The chunk, behind the one that opens the answer."""

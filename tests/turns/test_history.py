@@ -68,15 +68,27 @@ def test_an_answer_becomes_its_turns_again() -> None:
 
 def test_calls_of_the_callers_stand_beside_the_server_side_ones_of_their_turn() -> None:
     mine = {"id": "m", "type": "function", "function": {"name": "mine", "arguments": "{}"}}
-    turns = turns_of(content="One.", tool_calls=[mine], tool_events=[event(0, 4)])
+    beside = event(0, 4) | {"beside_calls": True}
+    turns = turns_of(content="One.", tool_calls=[mine], tool_events=[beside])
 
     assert shown(turns) == [("assistant", "One.", ["srv__weather", "mine"]), ("tool", "sunny", "c0")]
+
+
+def test_calls_of_the_callers_in_a_turn_without_text_stay_there() -> None:
+    mine = {"id": "c0", "type": "function", "function": {"name": "mine", "arguments": "{}"}}
+    turns = turns_of(content="One.", tool_calls=[mine], tool_events=[event(0, 4)])
+
+    assert shown(turns) == [
+        ("assistant", "One.", ["srv__weather"]),
+        ("tool", "sunny", "c0"),
+        ("assistant", "", ["mine"]),
+    ]
 
 
 def test_of_calls_made_at_once_the_signed_one_comes_first() -> None:
     signed = {"google": {"thought_signature": "s"}}
     mine = {"id": "m", "type": "function", "function": {"name": "mine", "arguments": "{}"}, "extra_content": signed}
-    turns = turns_of(tool_calls=[mine], tool_events=[event()])
+    turns = turns_of(tool_calls=[mine], tool_events=[event() | {"beside_calls": True}])
 
     assert names(turns[0].tool_calls) == ["mine", "srv__weather"]
 

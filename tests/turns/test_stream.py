@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk, Delta
+from service._gen.parley.v1.tool_pb2 import ToolCallDelta
 from service.answers.joining import Joining
 from service.errors import Unavailable
 from service.json_values import object_to_json
 from service.rpc.merging import merged
+from service.turns.telling import Telling
+from tests.support.streams import call, piece
 from tests.turns.script import Call, Found, Tools, Turn, in_order, scene, sunny
 
 WEATHER = Call("srv__weather")
@@ -122,6 +125,24 @@ async def test_nothing_of_server_side_calls_is_streamed_but_the_events() -> None
         (12, 2, 4),
         (12, 2, 4),
         (30, 3, 5),
+    ]
+
+
+def test_of_a_call_whose_name_comes_late_it_is_known_whose_it_is() -> None:
+    """Some providers tell ids alone first."""
+    telling = Telling(lambda name: name.startswith("srv__"))
+    telling.begin_turn()
+    ids = [ToolCallDelta(index=number, id=f"call_{number}", type="function") for number in range(3)]
+    pieces = [Delta(tool_calls=ids), call(1, "{", name="mine"), call(0, "{", name="srv__weather")]
+    pieces += [call(0, "}"), call(1, "}")]
+    told = [each for delta in pieces for each in telling.told(piece(delta))]
+    told += telling.told(piece(Delta(), finish="tool_calls"))
+    told += telling.ending(ChatCompletion(), None)
+
+    calls = joined(told).choices[0].message.tool_calls
+    assert [(each.id, each.function.name, each.function.arguments) for each in calls] == [
+        ("call_1", "mine", "{}"),
+        ("call_2", "", ""),
     ]
 
 

@@ -633,11 +633,9 @@ def test_every_field_of_the_contract_stands_in_its_table(descriptor: Descriptor,
     assert set(table) == {field.name for field in descriptor.fields}
 
 
-NOT_SENT = {
-    # Parley's own.
+NOT_SENT = {  # Parley's own.
     "stream", "stream_options", "extra_body", "drop_params", "store", "metadata", "labels", "tags",
     "max_ttft_ms", "on_disconnect",
-    # Of features that are not built yet; the validation refuses them.
     "session_id", "ab_campaign", "system_prompt_args", "use_tools",
 }  # fmt: skip
 

@@ -79,6 +79,8 @@ def _add(body: _Body, name: str, value: Any, call: ProviderCall, dialect: Dialec
 
 def _is_taken(name: str, value: Any, call: ProviderCall, dialect: Dialect) -> bool:
     """Whether the parameter is to be sent; what the API does not know is left out, or refused."""
+    if name in _ABOUT_TOOLS and _calls_nothing(call.request, dialect):
+        return False
     if not dialect.takes(name):
         if not asks_for_nothing(name, value):
             call.omissions.omit(name, "has no such parameter")
@@ -86,14 +88,24 @@ def _is_taken(name: str, value: Any, call: ProviderCall, dialect: Dialect) -> bo
     why = _LIMITS[name](value, dialect) if name in _LIMITS else None
     if name in dialect.reasoning_lacks and _reasons(call) and not asks_for_nothing(name, value):
         why = f"has a model `{call.model}` that reasons, and then takes no such parameter"
-    if why is not None and not (name == "tool_choice" and _chooses_nothing(value, call.request)):
+    if why is not None:
         call.omissions.omit(name, why)
     return why is None
 
 
-def _chooses_nothing(choice: Any, request: ChatCompletionRequest) -> bool:
-    """Whether there is nothing to call anyway."""
-    return bool(choice.string_value == "none") and not request.tools
+_ABOUT_TOOLS: Final = frozenset({"tools", "tool_choice"})
+
+
+def _calls_nothing(request: ChatCompletionRequest, dialect: Dialect) -> bool:
+    """Whether the model is to call nothing, and is told so by giving it no tools.
+
+    So it is where there are none anyway, since OpenAI refuses a choice without tools, and where a dialect has no
+    word for "none".
+    """
+    if request.tool_choice.string_value != "none":
+        return False
+    is_told = dialect.tool_choices is None or "none" in dialect.tool_choices
+    return not (request.tools and is_told)
 
 
 def _limit_of_tool_choice(choice: Any, dialect: Dialect) -> str | None:

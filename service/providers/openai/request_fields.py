@@ -87,7 +87,7 @@ def _encode_prediction(prediction: Prediction) -> _Body:
     return {"type": prediction.type, "content": value_to_json(prediction.content)}
 
 
-# None: not a parameter of the provider's; either Parley's own, or refused by the validation unless empty.
+# None: not a parameter of the provider's, but Parley's own.
 FIELDS: dict[str, _Encoder | None] = {
     "model": None,
     "messages": lambda messages: [encode_message(message) for message in messages],

@@ -94,4 +94,5 @@ _MESSAGE_FIELDS: dict[str, _Encoder | None] = {
     # Anthropic and Gemini.
     "provider_content": None,
     "is_error": None,
+    "tool_events": None,  # before a provider is asked, the calls and results that they tell of stand in their place
 }

@@ -408,6 +408,7 @@ class ToolEvent(_message.Message):
     REASONING_LENGTH_FIELD_NUMBER: _builtins.int
     PROVIDER_CONTENT_LENGTH_FIELD_NUMBER: _builtins.int
     EXTRA_CONTENT_FIELD_NUMBER: _builtins.int
+    BESIDE_CALLS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Its number among the message's events, from 0. Always present."""
     id: _builtins.str
@@ -435,6 +436,8 @@ class ToolEvent(_message.Message):
     """… the entries of `reasoning_details` with a lower `index`, … Always present."""
     provider_content_length: _builtins.int
     """… and so many entries of `provider_content`. Always present."""
+    beside_calls: _builtins.bool
+    """Whether the same turn also called tools of the caller's: they stand in the message's `tool_calls`."""
     @_builtins.property
     def extra_content(self) -> _json_pb2.JsonObject:
         """As ToolCall.extra_content."""
@@ -454,11 +457,14 @@ class ToolEvent(_message.Message):
         reasoning_length: _builtins.int | None = ...,
         provider_content_length: _builtins.int | None = ...,
         extra_content: _json_pb2.JsonObject | None = ...,
+        beside_calls: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_extra_content", b"_extra_content", "_index", b"_index", "_provider_content_length", b"_provider_content_length", "_reasoning_length", b"_reasoning_length", "_text_length", b"_text_length", "_turn", b"_turn", "duration_ms", b"duration_ms", "extra_content", b"extra_content", "index", b"index", "provider_content_length", b"provider_content_length", "reasoning_length", b"reasoning_length", "text_length", b"text_length", "turn", b"turn"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_beside_calls", b"_beside_calls", "_duration_ms", b"_duration_ms", "_extra_content", b"_extra_content", "_index", b"_index", "_provider_content_length", b"_provider_content_length", "_reasoning_length", b"_reasoning_length", "_text_length", b"_text_length", "_turn", b"_turn", "beside_calls", b"beside_calls", "duration_ms", b"duration_ms", "extra_content", b"extra_content", "index", b"index", "provider_content_length", b"provider_content_length", "reasoning_length", b"reasoning_length", "text_length", b"text_length", "turn", b"turn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_extra_content", b"_extra_content", "_index", b"_index", "_provider_content_length", b"_provider_content_length", "_reasoning_length", b"_reasoning_length", "_text_length", b"_text_length", "_turn", b"_turn", "arguments", b"arguments", "duration_ms", b"duration_ms", "extra_content", b"extra_content", "id", b"id", "index", b"index", "provider_content_length", b"provider_content_length", "reasoning_length", b"reasoning_length", "result", b"result", "status", b"status", "text_length", b"text_length", "tool", b"tool", "turn", b"turn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beside_calls", b"_beside_calls", "_duration_ms", b"_duration_ms", "_extra_content", b"_extra_content", "_index", b"_index", "_provider_content_length", b"_provider_content_length", "_reasoning_length", b"_reasoning_length", "_text_length", b"_text_length", "_turn", b"_turn", "arguments", b"arguments", "beside_calls", b"beside_calls", "duration_ms", b"duration_ms", "extra_content", b"extra_content", "id", b"id", "index", b"index", "provider_content_length", b"provider_content_length", "reasoning_length", b"reasoning_length", "result", b"result", "status", b"status", "text_length", b"text_length", "tool", b"tool", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__beside_calls: _TypeAlias = _typing.Literal["beside_calls"]  # noqa: Y015
+    _WhichOneofArgType__beside_calls: _TypeAlias = _typing.Literal["_beside_calls", b"_beside_calls"]  # noqa: Y015
     _WhichOneofReturnType__duration_ms: _TypeAlias = _typing.Literal["duration_ms"]  # noqa: Y015
     _WhichOneofArgType__duration_ms: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms"]  # noqa: Y015
     _WhichOneofReturnType__extra_content: _TypeAlias = _typing.Literal["extra_content"]  # noqa: Y015
@@ -473,6 +479,8 @@ class ToolEvent(_message.Message):
     _WhichOneofArgType__text_length: _TypeAlias = _typing.Literal["_text_length", b"_text_length"]  # noqa: Y015
     _WhichOneofReturnType__turn: _TypeAlias = _typing.Literal["turn"]  # noqa: Y015
     _WhichOneofArgType__turn: _TypeAlias = _typing.Literal["_turn", b"_turn"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__beside_calls) -> _WhichOneofReturnType__beside_calls | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__duration_ms) -> _WhichOneofReturnType__duration_ms | None: ...
     @_typing.overload

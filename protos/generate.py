@@ -1,7 +1,9 @@
 """Generate what the two parts need from the contract: `python protos/generate.py [--check]`.
 
 - `service/_gen/`: Python messages, gRPC stubs and their types. protoc writes absolute imports
-  (`from parley.v1 import …`); they are rewritten, so that nothing has to be on `sys.path`.
+  (`from parley.v1 import …`); they are rewritten, so that nothing has to be on `sys.path`. The key of a
+  JsonObject's member is `optional` in them, so that an empty one is written on the wire, as that of a map's entry
+  always is: Envoy, which reads a map there, does not survive the printing of a member without a key.
 - `gateway/_gen/parley.binpb`: the descriptor set that Envoy transcodes by. It is the contract's but
   for one rewrite: fields of type JsonObject become google.protobuf.Struct, which is equal on the
   wire and which Envoy reads from and prints as a plain JSON object, in the order of the body.
@@ -31,6 +33,7 @@ STAND_INS = {
     ".parley.v1.JsonValue": ".google.protobuf.Value",
     ".parley.v1.JsonList": ".google.protobuf.ListValue",
 }
+KEY, KEY_THAT_IS_WRITTEN = "    string key = 1;", "    optional string key = 1;"
 ABSOLUTE_IMPORT = re.compile(r"^(\s*)from parley\b", re.MULTILINE)
 
 
@@ -45,22 +48,35 @@ def _generate_stubs(out: Path) -> None:
     protos, plugins = ROOT / "protos", Path(sys.executable).parent
     names = sorted(str(path.relative_to(protos)) for path in protos.glob("parley/**/*.proto"))
     services = [name for name in names if name.endswith("_service.proto")]
-    _protoc([f"--python_out={out}", f"--mypy_out=quiet:{out}", *_plugin(plugins, "mypy")], names)
-    _protoc([f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *_plugin(plugins, "mypy_grpc")], services)
+    with tempfile.TemporaryDirectory() as changed:
+        _write_changed_json(Path(changed))
+        folders = (Path(changed), protos)  # the first that has a file is taken
+        _protoc([f"--python_out={out}", f"--mypy_out=quiet:{out}", *_plugin(plugins, "mypy")], names, folders)
+        grpc = [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *_plugin(plugins, "mypy_grpc")]
+        _protoc(grpc, services, folders)
     for path in (*out.glob("parley/**/*.py"), *out.glob("parley/**/*.pyi")):
         path.write_text(ABSOLUTE_IMPORT.sub(r"\1from service._gen.parley", path.read_text("utf-8")), "utf-8")
     for folder in (out, out / "parley", out / "parley/v1"):
         (folder / "__init__.py").write_text("", "utf-8")
 
 
+def _write_changed_json(folder: Path) -> None:
+    name = "parley/v1/json.proto"
+    text = (ROOT / "protos" / name).read_text("utf-8")
+    if text.count(KEY) != 1:
+        raise SystemExit(f"{name} no longer declares the key as `{KEY.strip()}`")
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_text(text.replace(KEY, KEY_THAT_IS_WRITTEN), "utf-8")
+
+
 def _plugin(folder: Path, name: str) -> list[str]:
     return [f"--plugin=protoc-gen-{name}={folder / f'protoc-gen-{name}'}"]
 
 
-def _protoc(options: list[str], names: list[str]) -> None:
+def _protoc(options: list[str], names: list[str], folders: tuple[Path, ...]) -> None:
     well_known = Path(grpc_tools.__file__).parent / "_proto"
-    folders = (ROOT / "protos", ROOT / "third_party/googleapis", well_known)
-    code = protoc.main(["protoc", *(f"-I{folder}" for folder in folders), *options, *names])
+    places = (*folders, ROOT / "third_party/googleapis", well_known)
+    code = protoc.main(["protoc", *(f"-I{place}" for place in places), *options, *names])
     if code != 0:
         raise SystemExit(f"protoc failed with exit code {code}")
 

@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.struct_pb2 import NULL_VALUE
 
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion
+from service.json_values import json_object, object_to_json
 from tests.gateway.answers import CHAT
 from tests.gateway.conftest import ORIGIN
 from tests.gateway.scratch import Context, Gateway, Scratch, Service, wait_until
@@ -109,6 +110,16 @@ def test_empty_lists_of_unary_answers(rest: httpx.Client, script: Scratch, *, as
     assert second == {"token": text}
     assert "x-parley-empty-lists" not in response.headers
     assert int(response.headers["content-length"]) == len(response.content)
+
+
+@pytest.mark.parametrize("members", [{"": 1}, {"a": {"": [{"": None}]}}, {"": {"": "x"}, "b": []}])
+def test_an_empty_key_is_printed(rest: httpx.Client, script: Scratch, members: dict[str, Any]) -> None:
+    async def answer(request: Any, context: Context) -> ChatCompletion:
+        return ChatCompletion(id="i", moderation=json_object(members))
+
+    script.unary = answer
+    assert rest.post(CHAT, json={"extra_body": members}).json()["moderation"] == members
+    assert object_to_json(script.requests[-1].extra_body) == members
 
 
 def test_browsers_of_configured_origins_may_call(rest: httpx.Client, script: Scratch) -> None:

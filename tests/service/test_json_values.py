@@ -99,6 +99,14 @@ def test_the_kinds_stay_apart() -> None:
     ]
 
 
+def test_an_empty_key_is_written_as_a_struct_has_it() -> None:
+    """Envoy, which reads it as a Struct, does not survive a member without a key."""
+    written = json_object({"": None}).SerializeToString()
+
+    assert written == Struct(fields={"": value(None)}).SerializeToString()
+    assert JsonObject.FromString(written).SerializeToString() == written
+
+
 def test_an_object_of_no_members_is_empty() -> None:
     assert object_to_json(JsonObject()) == {}
     assert json_object({}) == JsonObject()

@@ -152,7 +152,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TOOL_TURNS_EXCEEDED: _ErrorReason.ValueType  # 30
     """The model called server-side tools again where it had been told to answer without: its turns, or
-    their time, were used up.
+    their time, were used up. SDKs are told not to retry: the tools would run again.
     INTERNAL, 502; server_error, tool_turns_exceeded.
     """
     ERROR_REASON_SYSTEM_PROMPT_FAILED: _ErrorReason.ValueType  # 31
@@ -302,7 +302,7 @@ UNAVAILABLE, 503; server_error, tool_server_unavailable.
 """
 ERROR_REASON_TOOL_TURNS_EXCEEDED: ErrorReason.ValueType  # 30
 """The model called server-side tools again where it had been told to answer without: its turns, or
-their time, were used up.
+their time, were used up. SDKs are told not to retry: the tools would run again.
 INTERNAL, 502; server_error, tool_turns_exceeded.
 """
 ERROR_REASON_SYSTEM_PROMPT_FAILED: ErrorReason.ValueType  # 31

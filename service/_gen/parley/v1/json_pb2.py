@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14parley/v1/json.proto\x12\tparley.v1\x1a\x1cgoogle/protobuf/struct.proto\"t\n\nJsonObject\x12+\n\x06\x66ields\x18\x01 \x03(\x0b\x32\x1b.parley.v1.JsonObject.Entry\x1a\x39\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.parley.v1.JsonValue\"\xe5\x01\n\tJsonValue\x12\x30\n\nnull_value\x18\x01 \x01(\x0e\x32\x1a.google.protobuf.NullValueH\x00\x12\x16\n\x0cnumber_value\x18\x02 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x03 \x01(\tH\x00\x12\x14\n\nbool_value\x18\x04 \x01(\x08H\x00\x12-\n\x0cstruct_value\x18\x05 \x01(\x0b\x32\x15.parley.v1.JsonObjectH\x00\x12)\n\nlist_value\x18\x06 \x01(\x0b\x32\x13.parley.v1.JsonListH\x00\x42\x06\n\x04kind\"0\n\x08JsonList\x12$\n\x06values\x18\x01 \x03(\x0b\x32\x14.parley.v1.JsonValueb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14parley/v1/json.proto\x12\tparley.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x81\x01\n\nJsonObject\x12+\n\x06\x66ields\x18\x01 \x03(\x0b\x32\x1b.parley.v1.JsonObject.Entry\x1a\x46\n\x05\x45ntry\x12\x10\n\x03key\x18\x01 \x01(\tH\x00\x88\x01\x01\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.parley.v1.JsonValueB\x06\n\x04_key\"\xe5\x01\n\tJsonValue\x12\x30\n\nnull_value\x18\x01 \x01(\x0e\x32\x1a.google.protobuf.NullValueH\x00\x12\x16\n\x0cnumber_value\x18\x02 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x03 \x01(\tH\x00\x12\x14\n\nbool_value\x18\x04 \x01(\x08H\x00\x12-\n\x0cstruct_value\x18\x05 \x01(\x0b\x32\x15.parley.v1.JsonObjectH\x00\x12)\n\nlist_value\x18\x06 \x01(\x0b\x32\x13.parley.v1.JsonListH\x00\x42\x06\n\x04kind\"0\n\x08JsonList\x12$\n\x06values\x18\x01 \x03(\x0b\x32\x14.parley.v1.JsonValueb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.v1.json_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JSONOBJECT']._serialized_start=65
-  _globals['_JSONOBJECT']._serialized_end=181
-  _globals['_JSONOBJECT_ENTRY']._serialized_start=124
-  _globals['_JSONOBJECT_ENTRY']._serialized_end=181
-  _globals['_JSONVALUE']._serialized_start=184
-  _globals['_JSONVALUE']._serialized_end=413
-  _globals['_JSONLIST']._serialized_start=415
-  _globals['_JSONLIST']._serialized_end=463
+  _globals['_JSONOBJECT']._serialized_start=66
+  _globals['_JSONOBJECT']._serialized_end=195
+  _globals['_JSONOBJECT_ENTRY']._serialized_start=125
+  _globals['_JSONOBJECT_ENTRY']._serialized_end=195
+  _globals['_JSONVALUE']._serialized_start=198
+  _globals['_JSONVALUE']._serialized_end=427
+  _globals['_JSONLIST']._serialized_start=429
+  _globals['_JSONLIST']._serialized_end=477
 # @@protoc_insertion_point(module_scope)

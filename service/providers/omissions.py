@@ -11,7 +11,7 @@ from service.errors import Reason, RequestError
 
 PARLEYS_OWN: Final = frozenset(
     {"model", "stream", "stream_options", "drop_params", "extra_body", "max_ttft_ms", "on_disconnect"}
-    # Refused by the validation unless they ask for nothing.
+    # Done before a provider is asked.
     | {"store", "metadata", "session_id", "ab_campaign", "labels", "system_prompt_args", "tags"}
     | {"use_tools"}
 )

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
-from service.errors import invalid, missing
-from service.json_values import Json, value_to_json
+from service.errors import Reason, RequestError, invalid, missing
+from service.json_values import InvalidJsonError, Json, value_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,14 @@ def tool_choice_of(request: ChatCompletionRequest) -> ToolChoice | None:
     "auto" | "required", "tools": [{"type": "function", "function": {"name": …}}]}}.
 
     Raises:
-        RequestError: `allowed_tools` has another form.
+        RequestError: `allowed_tools` has another form, or the choice holds what JSON can't say.
     """
     if not request.HasField("tool_choice"):
         return None
-    choice = value_to_json(request.tool_choice)
+    try:
+        choice = value_to_json(request.tool_choice)
+    except InvalidJsonError as error:
+        raise RequestError(Reason.PARAMETER_INVALID, f"`tool_choice` {error}.", param="tool_choice") from None
     match choice:
         case "auto" | "none" | "required":
             return ToolChoice(choice)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
+from google.protobuf.struct_pb2 import Struct, Value
 
+from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.message_pb2 import ContentPart
 from service.errors import Reason, RequestError
 from service.json_values import object_to_json
@@ -160,3 +163,13 @@ def test_allowed_tools_of_another_form_are_refused(allowed: object, param: str) 
         tool_choice_of(to_proto({"tools": TOOLS, "tool_choice": choice}))
 
     assert raised.value.param == "tool_choice.allowed_tools" + param
+
+
+@pytest.mark.parametrize(
+    "value", [Value(), Value(struct_value=Struct(fields={"CANARY": Value(number_value=math.nan)}))]
+)
+def test_a_tool_choice_that_is_no_json_is_refused_by_name(value: Value) -> None:
+    with pytest.raises(RequestError) as raised:
+        tool_choice_of(ChatCompletionRequest(tool_choice=value))
+
+    assert (raised.value.reason, raised.value.param) == (Reason.PARAMETER_INVALID, "tool_choice")

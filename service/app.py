@@ -16,6 +16,7 @@ from service.errors import ConfigError
 from service.health import Health
 from service.live import Live, set_keys
 from service.logs import set_up_logging
+from service.prompts.renderer import Renderer
 from service.readiness import Readiness
 from service.reload import ConfigFile, Reloader
 from service.rpc.access_log import AccessLog
@@ -25,7 +26,11 @@ from service.rpc.guard import Guard
 from service.rpc.in_flight import InFlight
 from service.rpc.leaving import Drains
 from service.rpc.models import ModelServicer
+from service.rpc.ordering import Ordering
+from service.rpc.sessions import SessionServicer
+from service.rpc.stored import StoredCompletions
 from service.server import Server
+from service.storage.store import open_store
 
 _log = logging.getLogger(__name__)
 
@@ -69,31 +74,42 @@ async def _serve(settings: config.Config, file: ConfigFile, stopping: asyncio.Ev
     health, in_flight, drains, keys = Health(), InFlight(), Drains(), Keys([])
     current = Current(Served({}))
     readiness = Readiness(health, current)
-    composition = Composition(group, readiness.refresh)
+    renderer = Renderer()
+    composition = Composition(group, renderer, readiness.refresh)
     generation = composition.build(settings)
     set_keys(keys, settings.auth)
     server = Server(settings.server, Guard(keys, AccessLog(), in_flight), in_flight, health, drains)
     live = Live(generation, composition, current=current, keys=keys, readiness=readiness, server=server)
     reloader = Reloader(file, live.adopt)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
-    tasks = []
+    store = None if settings.storage is None else open_store(settings.storage)
+    chat = ChatServicer(
+        current, Ordering(renderer, store), StoredCompletions(store), drains, settings.server.sse_keepalive_s
+    )
+    reloading, storing = [], []
     try:
         composition.start(generation)
+        await composition.check(generation)
         current.swap(generation.served)
         readiness.refresh()
-        chat = ChatServicer(current, settings.server.sse_keepalive_s, drains)
-        addresses = await server.start(chat, ModelServicer(current))
-        tasks.append(group.create_task(reloader.run()))
+        if store is not None:
+            storing.append(group.create_task(store.run()))
+        addresses = await server.start(chat, ModelServicer(current), SessionServicer(store))
+        reloading.append(group.create_task(reloader.run()))
         # What is built by now lives long: the collector need not look at it again.
         gc.freeze()
         _log.info("serving: %s", ", ".join(f"{name} at {address}" for name, address in addresses.items()))
         await stopping.wait()
         _log.info("draining")
     finally:
-        await _end(tasks)
+        await _end(reloading)
         await server.drain()
         readiness.close()
         await composition.aclose()
+        await renderer.aclose()
+        await _end(storing)
+        if store is not None:
+            await store.aclose()
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

@@ -102,13 +102,6 @@ def invalid(param: str, expected: str) -> RequestError:
     return RequestError(Reason.PARAMETER_INVALID, f"`{param}` must be {expected}.", param=param)
 
 
-def not_served(param: str) -> RequestError:
-    """The error of a parameter whose behaviour is not built yet."""
-    return RequestError(
-        Reason.PARAMETER_UNSUPPORTED, f"`{param}` is not served by this version: leave it out.", param=param
-    )
-
-
 def shutting_down() -> ParleyError:
     """The error of a call that the end of the service ends or keeps out."""
     return ParleyError(Reason.SHUTTING_DOWN, "The service is shutting down; another replica may answer.")

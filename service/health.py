@@ -18,7 +18,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from service._gen.parley.v1 import chat_service_pb2, model_service_pb2
+from service._gen.parley.v1 import chat_service_pb2, model_service_pb2, session_service_pb2
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -30,7 +30,8 @@ _UNKNOWN = HealthCheckResponse.SERVICE_UNKNOWN
 OVERALL: Final = health.OVERALL_HEALTH
 CHAT_SERVICE: Final = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
 MODEL_SERVICE: Final = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
-SERVICES: Final = (CHAT_SERVICE, MODEL_SERVICE)
+SESSION_SERVICE: Final = session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name
+SERVICES: Final = (CHAT_SERVICE, MODEL_SERVICE, SESSION_SERVICE)
 
 
 class Health(health_pb2_grpc.HealthServicer):
@@ -45,7 +46,8 @@ class Health(health_pb2_grpc.HealthServicer):
     def set_serving(self, *, takes_calls: bool, answers_chats: bool) -> None:
         """Set the states: of this replica, and of conversations; of no effect after `shut_down`."""
         if not self._is_final:
-            self._set({OVERALL: takes_calls, MODEL_SERVICE: takes_calls, CHAT_SERVICE: answers_chats})
+            others = dict.fromkeys((OVERALL, MODEL_SERVICE, SESSION_SERVICE), takes_calls)
+            self._set({**others, CHAT_SERVICE: answers_chats})
 
     def shut_down(self) -> None:
         """Set NOT_SERVING for good."""

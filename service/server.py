@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from service import config
-from service._gen.parley.v1 import chat_service_pb2_grpc, model_service_pb2_grpc
+from service._gen.parley.v1 import chat_service_pb2_grpc, model_service_pb2_grpc, session_service_pb2_grpc
 from service.errors import ConfigError
 from service.health import SERVICES, Health
 from service.rpc.chat import ChatServicer
@@ -21,6 +21,7 @@ from service.rpc.guard import Guard
 from service.rpc.in_flight import InFlight
 from service.rpc.leaving import Drains
 from service.rpc.models import ModelServicer
+from service.rpc.sessions import SessionServicer
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Server:
         self._health_server: grpc.aio.Server | None = None
         self._is_started = False
 
-    async def start(self, chat: ChatServicer, models: ModelServicer) -> dict[str, str]:
+    async def start(self, chat: ChatServicer, models: ModelServicer, sessions: SessionServicer) -> dict[str, str]:
         """Listen; returns the addresses by name, with the ports that were taken for port 0.
 
         Raises:
@@ -78,6 +79,7 @@ class Server:
         """
         chat_service_pb2_grpc.add_ChatServiceServicer_to_server(chat, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
+        session_service_pb2_grpc.add_SessionServiceServicer_to_server(sessions, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)

@@ -88,6 +88,7 @@ class Templates:
                     args = args_of(question)
                     return self._rendered(question.template, args)
         except TemplateSyntaxError as error:
+            error.translated = True  # so that its text is the message alone, without the line again
             return Failed(Cause.FAILS, error.lineno, detail_of(error))
         except _TooLargeError:
             return Failed(Cause.TOO_LARGE)

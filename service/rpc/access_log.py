@@ -70,6 +70,12 @@ def _line(call: Call) -> dict[str, object]:
         "cost_usd": usage.cost_usd if usage and usage.HasField("cost_usd") else None,
         "finish_reason": call.finish_reason,
     }
+    if call.project is not None:
+        line["project"] = call.project
+    if call.arm is not None:
+        line.update(campaign=call.campaign, arm=call.arm)
+    if call.is_stored is not None:
+        line["stored"] = call.is_stored
     if len(call.journal.attempts) > 1:
         line["tried"] = [_tried(attempt, ended) for attempt in call.journal.attempts]
     if call.is_usage_estimated:

@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, Literal
 
 from service._gen.parley.v1.chat_completion_pb2 import Usage
 from service.dispatch.call import Journal
 from service.errors import ParleyError
 from service.rpc.auth import CallerKey
+
+OPEN_TENANT: Final = "default"
+"""Of all callers, where no keys are configured."""
 
 
 @dataclass(slots=True)
@@ -34,6 +37,15 @@ class Call:
     key: CallerKey | None = None
     """What is configured for the caller's key; None where no keys are configured."""
     model: str | None = None
+    """Id of the model that answers."""
+    project: str | None = None
+    """The project that it was asked by."""
+    campaign: str | None = None
+    arm: str | None = None
+    """The campaign that the call takes part in, and its arm."""
+    is_stored: bool | Literal["later"] | None = None
+    """Whether the answer is in the store; "later" for a part of one, which is given to the store without waiting; None
+    where nobody wants it to be."""
     journal: Journal = field(default_factory=Journal)
     """Who was asked, how often, and who answers."""
     first_token: float | None = None
@@ -59,6 +71,11 @@ class Call:
     """The task that answers it."""
     drain: asyncio.Task[Any] | None = None
     """The task that reads the answer on since the caller has gone; the call's usage is known at its end."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose stored completions the caller sees, and adds to."""
+        return self.key.tenant if self.key else OPEN_TENANT
 
     def interrupt(self, why: ParleyError) -> None:
         """End the call as one that the service can explain; amid a write, as soon as that is over.

@@ -14,25 +14,25 @@ _MOST_NAMES = 50
 def initial_metadata(call: Call) -> Pairs:
     """Ahead of an answer, whole or in pieces.
 
-    Ahead of a sign of life there is only the request id: nobody has answered yet.
+    Ahead of a sign of life there is only the request id: nobody has answered yet. So it is where no provider is asked.
     """
     request_id = ("x-request-id", call.request_id)
-    if call.first_token is None:
-        return (request_id,)
     empty_lists = (("x-parley-empty-lists", "1"),) if call.has_empty_lists else ()
+    if call.first_token is None:
+        return (request_id, *empty_lists)
     dropped = call.journal.dropped
     told = (("x-parley-dropped-params", _listed(dropped)),) if dropped else ()
-    return (request_id, *_attempts(call), *told, *empty_lists)
+    return (request_id, *_who(call), *told, *empty_lists)
 
 
 def failure_metadata(call: Call) -> Pairs:
     """Behind an error, which says more."""
-    return (("x-request-id", call.request_id), *_attempts(call))
+    return (("x-request-id", call.request_id), *_who(call))
 
 
 def completion_metadata(call: Call) -> Pairs:
     """Behind a stream that has ended well: by this a caller can tell that it is complete."""
-    pairs = [("x-request-id", call.request_id), *_attempts(call)]
+    pairs = [("x-request-id", call.request_id), *_who(call)]
     if call.is_complete and call.usage is not None:
         pairs.append(("x-parley-tokens-out", str(call.usage.completion_tokens)))
     if call.is_complete and call.finish_reason:
@@ -42,13 +42,15 @@ def completion_metadata(call: Call) -> Pairs:
     return tuple(pairs)
 
 
-def _attempts(call: Call) -> Pairs:
+def _who(call: Call) -> Pairs:
     target = call.journal.target
+    arm = () if call.arm is None else (("x-parley-arm", call.arm),)
     if target is None or not call.journal.attempts:
-        return ()
+        return arm
     return (
         ("x-parley-target", header_value(str(target))),
         ("x-parley-attempts", str(len(call.journal.attempts))),
+        *arm,
     )
 
 

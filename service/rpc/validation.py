@@ -10,13 +10,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
-from service.errors import Reason, RequestError, invalid, missing, not_served
+from service.errors import Reason, RequestError, invalid, missing
+from service.rpc.validation_json import settle_json
 from service.rpc.validation_messages import check_messages
+from service.rpc.validation_stored import check_alias, check_labels, check_tags, check_text, check_uuid
 from service.rpc.validation_tools import (
     check_function_call,
     check_functions,
     check_response_format,
-    check_tool_choice,
     check_tools,
 )
 
@@ -48,26 +49,15 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "thinking_budget": (0, _MAX_COUNT),
     "max_ttft_ms": (0, _MAX_COUNT),
 }
-_LENGTHS: Final[dict[str, int]] = {"user": 256, "safety_identifier": 128}
-_NOT_SERVED: Final = frozenset(
-    {
-        "store",
-        "metadata",
-        "session_id",
-        "ab_campaign",
-        "labels",
-        "system_prompt_args",
-        "tags",
-        "use_tools",
-    }
-)
-"""Fields whose behaviour is not built yet; empty and false values ask for nothing and are let pass."""
+_LENGTHS: Final[dict[str, int]] = {"user": 256, "safety_identifier": 128, "ab_campaign": 256}
 
 Check = Callable[[str, Any, ChatCompletionRequest], None]
 
 
 def validate(request: ChatCompletionRequest, *, stream: bool) -> None:
     """Check `request`, which came to the streaming RPC or, with `stream=False`, to the unary one.
+
+    One that is to be stored is made fit to be printed again, see `settle_json`.
 
     Raises:
         RequestError: PARAMETER_MISSING, PARAMETER_INVALID or PARAMETER_UNSUPPORTED, with `param`.
@@ -83,6 +73,8 @@ def validate(request: ChatCompletionRequest, *, stream: bool) -> None:
         raise _stream_mismatch(stream=stream)
     if request.HasField("stream_options") and not stream:
         raise invalid("stream_options", "left out unless `stream` is true")
+    if request.store:
+        settle_json(request)
 
 
 def _stream_mismatch(*, stream: bool) -> RequestError:
@@ -105,14 +97,12 @@ def _check_choice(name: str, value: str, _request: ChatCompletionRequest) -> Non
 
 
 def _check_length(name: str, value: str, _request: ChatCompletionRequest) -> None:
-    if len(value) > _LENGTHS[name]:
-        raise invalid(name, f"a string of at most {_LENGTHS[name]} characters")
+    check_text(name, value, _LENGTHS[name])
 
 
-def _check_not_served(name: str, value: Any, _request: ChatCompletionRequest) -> None:
-    is_empty = not value.fields if name == "system_prompt_args" else not value
-    if not is_empty:
-        raise not_served(name)
+def _check_labels(name: str, value: Any, request: ChatCompletionRequest) -> None:
+    check_labels(name, value)
+    check_alias(request.labels, request.metadata)
 
 
 def _check_repetition_penalty(name: str, value: float, request: ChatCompletionRequest) -> None:
@@ -181,7 +171,7 @@ _CHECKS: Final[dict[str, Check]] = {
     **dict.fromkeys(_RANGES, _check_range),
     **dict.fromkeys(_CHOICES, _check_choice),
     **dict.fromkeys(_LENGTHS, _check_length),
-    **dict.fromkeys(_NOT_SERVED, _check_not_served),
+    **dict.fromkeys(("labels", "metadata"), _check_labels),
     "repetition_penalty": _check_repetition_penalty,
     "max_completion_tokens": _check_max_completion_tokens,
     "stop": _check_stop,
@@ -191,8 +181,9 @@ _CHECKS: Final[dict[str, Check]] = {
     "audio": _check_audio,
     "prediction": _check_prediction,
     "extra_body": _check_extra_body,
+    "session_id": lambda name, value, _request: check_uuid(name, value),
+    "tags": lambda name, value, _request: check_tags(name, value),
     "tools": lambda _name, value, _request: check_tools(value),
-    "tool_choice": lambda _name, value, request: check_tool_choice(value, request.tools),
     "function_call": lambda _name, value, request: check_function_call(value, request.functions),
     "functions": lambda _name, value, request: check_functions(value, request.tools),
     "response_format": lambda _name, value, _request: check_response_format(value),

@@ -8,14 +8,16 @@ from typing import Final
 from google.protobuf.struct_pb2 import Struct, Value
 
 from service._gen.parley.v1.message_pb2 import ContentPart, Message
-from service.errors import invalid, missing, not_served
+from service.errors import invalid, missing
+from service.json_values import InvalidJsonError, value_to_json
+from service.rpc.validation_stored import check_uuid
 
 # More is no conversation, and would keep every other call waiting while it is looked at.
 _MAX_MESSAGES: Final = 10_000
 _MAX_PARTS: Final = 10_000
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 _ASSISTANTS: Final = frozenset(
-    {"tool_calls", "function_call", "refusal", "audio", "prefix", "provider_content"}
+    {"tool_calls", "function_call", "refusal", "audio", "prefix", "provider_content", "tool_events"}
     | {"reasoning_content", "reasoning", "reasoning_details"}
 )
 """What only assistant messages have."""
@@ -55,34 +57,49 @@ def _check_message(path: str, message: Message) -> None:
         raise missing(f"{path}.role", f"one of {_ROLES_TEXT}")
     if role not in _ROLES:
         raise invalid(f"{path}.role", f"one of {_ROLES_TEXT}")
-    _check_not_served(path, message)
+    _check_stored(path, message)
     has_content = _check_content(path, message)
     if role == "assistant":
         _check_assistant(path, message, has_content=has_content)
-        return
+    else:
+        _check_other(path, message, has_content=has_content)
+
+
+def _check_other(path: str, message: Message, *, has_content: bool) -> None:
+    """Check a message of any role but "assistant"."""
     if not has_content:
+        if message.completion_id:
+            raise invalid(f"{path}.completion_id", 'left out unless the role is "assistant": only those are filled in')
         raise missing(f"{path}.content", "a string or an array of parts")
-    if role == "tool" and not message.tool_call_id:
+    if message.role == "tool" and not message.tool_call_id:
         raise missing(f"{path}.tool_call_id", "the id of the tool call that the message answers")
-    if role == "function" and not message.name:
+    if message.role == "function" and not message.name:
         raise missing(f"{path}.name", "the name of the function that the message answers for")
     for field, value in message.ListFields():
         if field.name in _ASSISTANTS and value not in ("", False):
             raise invalid(f"{path}.{field.name}", 'left out unless the role is "assistant"')
-    if message.is_error and role != "tool":
+    if message.is_error and message.role != "tool":
         raise invalid(f"{path}.is_error", 'left out unless the role is "tool"')
 
 
-def _check_not_served(path: str, message: Message) -> None:
+def _check_stored(path: str, message: Message) -> None:
+    """Check what only a store reads."""
     if message.completion_id:
-        raise not_served(f"{path}.completion_id")
-    if message.HasField("metadata") and not _is_empty(message.metadata):
-        raise not_served(f"{path}.metadata")
+        check_uuid(f"{path}.completion_id", message.completion_id)
+    if message.HasField("metadata"):
+        try:
+            value_to_json(message.metadata)
+        except InvalidJsonError as error:
+            raise invalid(f"{path}.metadata", f"a JSON value; it {error}") from None
 
 
-def _check_assistant(path: str, message: Message, *, has_content: bool) -> None:
-    says_something = (
-        has_content
+def says_something(message: Message) -> bool:
+    """Whether an assistant's message has anything that its provider can be told; an empty text is nothing."""
+    content = message.content
+    return bool(
+        content.string_value
+        or content.list_value.values
+        or message.parts
         or message.tool_calls
         or message.refusal
         or message.HasField("function_call")
@@ -91,8 +108,13 @@ def _check_assistant(path: str, message: Message, *, has_content: bool) -> None:
         or message.reasoning
         or message.reasoning_details
         or message.provider_content
+        or message.tool_events
     )
-    if not says_something:
+
+
+def _check_assistant(path: str, message: Message, *, has_content: bool) -> None:
+    is_named = message.completion_id or message.id  # then it is filled from the store
+    if not (has_content or is_named or says_something(message)):
         raise missing(f"{path}.content", "a string or an array of parts, unless the message has tool calls")
     if message.is_error:
         raise invalid(f"{path}.is_error", 'left out unless the role is "tool"')
@@ -178,19 +200,3 @@ def _string(struct: Struct, name: str) -> str | None:
         return None
     value = struct.fields[name]
     return value.string_value if value.WhichOneof("kind") == "string_value" else None
-
-
-def _is_empty(value: Value) -> bool:
-    match value.WhichOneof("kind"):
-        case "struct_value":
-            return not value.struct_value.fields
-        case "list_value":
-            return not value.list_value.values
-        case "string_value":
-            return not value.string_value
-        case "bool_value":
-            return not value.bool_value
-        case "number_value":
-            return False
-        case _:
-            return True

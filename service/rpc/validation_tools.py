@@ -11,7 +11,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 from service._gen.parley.v1.chat_service_pb2 import ResponseFormat
 from service._gen.parley.v1.json_pb2 import JsonObject
 from service._gen.parley.v1.tool_pb2 import FunctionDefinition, Tool
-from service.errors import invalid, missing, not_served
+from service.errors import invalid, missing
 
 _MAX_TOOLS: Final = 128
 _TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_.:-]{1,128}")
@@ -29,18 +29,32 @@ def check_tools(tools: Sequence[Tool]) -> None:
     if len(tools) > _MAX_TOOLS:
         raise invalid("tools", f"an array of at most {_MAX_TOOLS} tools")
     names: set[str] = set()
+    switched: set[str] = set()
     for index, tool in enumerate(tools):
         path = f"tools[{index}]"
-        if tool.id:
-            raise not_served(f"{path}.id")
-        if tool.enabled:
-            raise not_served(f"{path}.enabled")
+        if tool.id or tool.HasField("enabled"):
+            _check_switch(path, tool)
+            if tool.id in switched:
+                raise invalid(f"{path}.id", "unique among the switches")
+            switched.add(tool.id)
+            continue
         kind = tool.type or ("custom" if tool.HasField("custom") else "function")
         name = _check_tool(path, kind, tool)
         if name in names:
             raise invalid(f"{path}.{kind}.name", "unique among the tools")
         if name is not None:
             names.add(name)
+
+
+def _check_switch(path: str, tool: Tool) -> None:
+    """Check the switch of a server-side tool; whether there is such a tool, its project knows."""
+    if not tool.id:
+        raise missing(f"{path}.id", "the id of the server-side tool that `enabled` switches")
+    for field, _ in tool.ListFields():
+        if field.name not in {"id", "enabled"}:
+            raise invalid(f"{path}.{field.name}", "left out where `id` is given: that tool is the project's")
+    if not tool.HasField("enabled"):
+        raise missing(f"{path}.enabled", "whether the server-side tool may be used, true or false")
 
 
 def _check_tool(path: str, kind: str, tool: Tool) -> str | None:
@@ -73,7 +87,7 @@ def check_functions(functions: Sequence[FunctionDefinition], tools: Sequence[Too
 
 
 def check_tool_choice(choice: Value, tools: Sequence[Tool]) -> None:
-    """Check `tool_choice`, which may name only a tool that is given."""
+    """Check `tool_choice`, which may name only what the model may call: the caller's tools, and server-side ones."""
     match choice.WhichOneof("kind"):
         case "null_value" | None:
             return

@@ -14,7 +14,7 @@ from service import config
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletionChunk
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service.limits import Concurrency, LeavingPolicy, Limits, OnDisconnect, Retries
-from service.rpc.auth import Keys
+from service.rpc.auth import CallerKey, Keys
 from tests.support.asking import SOON_S, Played, read_to_end, stub_of, until
 from tests.support.chunks import ending, opening, saying, usage_of
 from tests.support.in_process import FakeProvider, InProcess, in_process
@@ -35,7 +35,7 @@ def limits_of(on_disconnect: LeavingPolicy | OnDisconnect = "cancel", **fields: 
 
 def keys_of(policy: LeavingPolicy | None) -> Keys:
     digest = hashlib.sha256(KEY.encode()).hexdigest()
-    return Keys([("a", digest)], {"a": policy} if policy else {})
+    return Keys([(CallerKey("a", policy), digest)])
 
 
 async def leave(call: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.support.asking import REST, SOON_S, Played, read_to_end, stub_of, unt
 from tests.support.chunks import ending, opening, saying, usage_of, whole
 from tests.support.in_process import FakeProvider, in_process
 from tests.support.json_form import to_proto
+from tests.support.sessions import chunks_without_session
 
 REQUEST = to_proto({"model": "m", "messages": [{"role": "user", "content": "x" * 9}]})
 ANSWER = [opening(), saying("Hello "), saying("world"), ending(), usage_of(7, 5)]
@@ -35,7 +37,7 @@ async def test_a_complete_stream_proves_that_it_is() -> None:
         ended = await read_to_end(stub.StreamChatCompletion(REQUEST))
         (line,) = service.calls()
 
-    assert ended.chunks == ANSWER
+    assert chunks_without_session(ended.chunks) == ANSWER
     told = {"x-parley-target": "m/m", "x-parley-attempts": "1"}
     assert ended.initial.items() >= told.items()
     assert ended.trailing.items() >= (told | {"x-parley-tokens-out": "5", "x-parley-finish": "stop"}).items()
@@ -74,7 +76,7 @@ async def test_an_ending_of_the_providers_own_that_no_metadata_can_carry_fails_n
 
 async def _broken(_request: ChatCompletionRequest) -> Any:
     for chunk in ANSWER[:3]:
-        yield chunk
+        yield deepcopy(chunk)
     raise Interrupted("The provider broke off.")
 
 
@@ -96,7 +98,7 @@ async def test_behind_a_rest_stream_stands_the_mark_of_its_end() -> None:
     async with in_process({"m": Played(ANSWER)}) as service, stub_of(service.address) as stub:
         ended = await read_to_end(stub.StreamChatCompletion(REQUEST, metadata=REST))
 
-    assert ended.chunks == [*ANSWER[:-1], ChatCompletionChunk()]
+    assert chunks_without_session(ended.chunks) == [*ANSWER[:-1], ChatCompletionChunk()]
 
 
 async def test_ahead_of_a_sign_of_life_only_the_request_id_is_told() -> None:

@@ -65,7 +65,7 @@ def test_health_is_not_serving_while_no_model_can_be_served(tmp_path: Path) -> N
     }
     with running(config, tmp_path, gateway=False) as stack, stack.channel() as channel:
         assert _check(channel) == NOT_SERVING
-        assert [_check(channel, name) for name in SERVICES] == [NOT_SERVING, NOT_SERVING]
+        assert {name: _check(channel, name) for name in SERVICES} == dict.fromkeys(SERVICES, NOT_SERVING)
 
 
 def test_health_follows_the_embedded_model(tmp_path: Path) -> None:
@@ -227,6 +227,7 @@ def test_reflection_lists_the_services_for_callers_with_a_key(stack: Stack) -> N
             "grpc.reflection.v1alpha.ServerReflection",
             "parley.v1.ChatService",
             "parley.v1.ModelService",
+            "parley.v1.SessionService",
         ]
 
 

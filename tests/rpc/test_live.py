@@ -199,6 +199,25 @@ def test_keys_are_exchanged(service: Running) -> None:
     wait_for(lambda: service.stack.service.json_lines("call")[-1]["key"] == "team-b")
 
 
+def test_projects_and_what_keys_see_of_them_are_exchanged(service: Running) -> None:
+    one, two = ({"default_model": "a", "models": {"a": model}} for model in ("echo", "org/echo"))
+    key = service.config["auth"]["keys"][0]
+    assert service.failure(model="support") == "model_not_found"
+
+    config = {**service.config, "projects": {"support": one}}
+    assert service.reload(config) == "projects added: support"
+    assert (service.answer("support"), service.answer("echo")) == ("Hello", "Hello")
+
+    config |= {"projects": {"support": two, "sales": one}, "auth": {"keys": [{**key, "projects": ["sales"]}]}}
+    assert service.reload(config) == f"projects added: sales; projects changed: support; keys changed: {key['name']}"
+    assert service.answer("sales") == "Hello"
+    assert (service.failure(model="support"), service.failure(model="echo")) == ("model_not_found", "model_not_found")
+
+    told = service.reload({**config, "projects": {"support": two}}, REFUSED, "error")
+    assert told == "auth.keys[0].projects[0]: there is no project 'sales' (configured: support)"
+    assert service.answer("sales") == "Hello"
+
+
 def test_a_changed_file_is_taken_without_a_signal(service: Running) -> None:
     service.write(service.with_models(new={"targets": [{"provider": "scripted", "model": "n"}]}))
 

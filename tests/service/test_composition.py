@@ -13,6 +13,7 @@ import yaml
 from service.composition import Composition, Generation
 from service.config import Config, load_config
 from service.errors import ConfigError
+from service.prompts.renderer import Renderer
 from service.routing import Target
 from tests.support.certificates import make_certificates
 
@@ -61,9 +62,9 @@ async def test_targets_have_the_capabilities_weights_and_limits_of_the_file(load
     }
     settings = load({**BASE, "models": {"m": model}})
     async with asyncio.TaskGroup() as group:
-        generation = Composition(group, lambda: None).build(settings)
+        generation = Composition(group, Renderer(), lambda: None).build(settings)
 
-    dispatcher = generation.served.resolve("m")
+    dispatcher = generation.served.models["m"]
     first, second = dispatcher.targets
     assert dispatcher.model.limits == settings.models["m"]
     assert (first.target.weight, second.target.weight) == (3, 1)
@@ -89,7 +90,7 @@ async def test_what_is_as_it_was_goes_on(
     load: Load, change: dict[str, Any], kept_providers: set[str], kept_models: set[str]
 ) -> None:
     async with asyncio.TaskGroup() as group:
-        composition = Composition(group, lambda: None)
+        composition = Composition(group, Renderer(), lambda: None)
         first = composition.build(load(BASE))
         second = composition.build(load(BASE | change), first)
 
@@ -102,7 +103,7 @@ async def test_what_is_as_it_was_goes_on(
 async def test_a_provider_ends_with_the_last_generation_that_has_it_and_is_used(load: Load) -> None:
     closings = Closings()
     async with asyncio.TaskGroup() as group:
-        composition = Composition(group, lambda: None)
+        composition = Composition(group, Renderer(), lambda: None)
         first = composition.build(load(BASE))
         composition.start(first)
         closings.follow(first)
@@ -128,7 +129,7 @@ async def test_a_provider_ends_with_the_last_generation_that_has_it_and_is_used(
 async def test_a_generation_that_is_not_taken_gives_back_what_is_new_in_it(load: Load) -> None:
     closings = Closings()
     async with asyncio.TaskGroup() as group:
-        composition = Composition(group, lambda: None)
+        composition = Composition(group, Renderer(), lambda: None)
         first = composition.build(load(BASE))
         composition.start(first)
         second = composition.build(load({**BASE, "providers": {**BASE["providers"], "r": OPENAI}}), first)
@@ -144,7 +145,7 @@ async def test_a_provider_is_new_when_its_file_of_certificates_is(load: Load, tm
     ca = make_certificates(tmp_path).ca
     content = {**BASE, "providers": {**BASE["providers"], "p": {**OPENAI, "ca_file": str(ca)}}}
     async with asyncio.TaskGroup() as group:
-        composition = Composition(group, lambda: None)
+        composition = Composition(group, Renderer(), lambda: None)
         first = composition.build(load(content))
         if rewritten:
             ca.write_text(ca.read_text() + "\n")
@@ -160,7 +161,7 @@ async def test_a_new_key_in_a_file_is_no_other_provider_but_one_in_the_environme
     file = tmp_path / "parley.yaml"
     file.write_text(yaml.safe_dump({**BASE, "providers": providers}))
     async with asyncio.TaskGroup() as group:
-        composition = Composition(group, lambda: None)
+        composition = Composition(group, Renderer(), lambda: None)
         first = composition.build(load_config({"PARLEY_CONFIG": str(file), "Q": "1"}))
         same = composition.build(load_config({"PARLEY_CONFIG": str(file), "Q": "1"}), first)
         (tmp_path / "key").write_text("second")
@@ -176,7 +177,7 @@ async def test_a_provider_that_cant_be_built_is_told_by_its_path(load: Load, tmp
     settings = load({**BASE, "providers": {**BASE["providers"], "p": {**OPENAI, "ca_file": str(tmp_path / "no.pem")}}})
     async with asyncio.TaskGroup() as group:
         with pytest.raises(ConfigError, match=r"^providers\.p\.ca_file: can't be used"):
-            Composition(group, lambda: None).build(settings)
+            Composition(group, Renderer(), lambda: None).build(settings)
 
 
 async def test_an_embedded_model_that_never_gets_ready_is_told_by_its_path(load: Load, tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ async def test_an_embedded_model_that_never_gets_ready_is_told_by_its_path(load:
     provider = {"kind": "embedded", "model_file": str(tmp_path / "no.gguf")}
     settings = load({"providers": {"p": provider}, "models": {"a": BASE["models"]["a"]}})
     async with asyncio.TaskGroup() as group:
-        composition = Composition(group, lambda: None)
+        composition = Composition(group, Renderer(), lambda: None)
         generation = composition.build(settings)
         composition.start(generation)
         with pytest.raises(ConfigError) as raised:

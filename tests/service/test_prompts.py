@@ -241,6 +241,7 @@ async def test_a_bad_prompt_is_found_at_the_start(
     with pytest.raises(ConfigError) as caught:
         await renderer.check({"projects.a.system_prompt": Prompt("fine {{ x }}"), PATH: Prompt(template, defaults)})
     assert str(caught.value).startswith(PATH + told)
+    assert "\n" not in str(caught.value)
 
 
 async def test_a_prompt_that_lacks_defaults_is_only_compiled(renderer: Renderer) -> None:

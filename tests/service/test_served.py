@@ -24,23 +24,23 @@ def test_an_unknown_model_is_told_with_its_name_where_that_is_fit_to_print(model
 
 def test_a_generation_without_calls_is_over_as_soon_as_another_takes_its_place() -> None:
     over: list[str] = []
-    current = Current(Served({}, lambda: over.append("first")))
+    current = Current(Served({}, on_unused=lambda: over.append("first")))
     with current.served.in_use():
         pass
     assert over == []
 
-    current.swap(Served({}, lambda: over.append("second")))
+    current.swap(Served({}, on_unused=lambda: over.append("second")))
 
     assert over == ["first"]
 
 
 def test_a_generation_is_over_with_the_last_call_that_uses_it() -> None:
     over: list[str] = []
-    current = Current(Served({}, lambda: over.append("first")))
+    current = Current(Served({}, on_unused=lambda: over.append("first")))
     first = current.served
     with first.in_use():
         with first.in_use():
-            current.swap(Served({}, lambda: over.append("second")))
+            current.swap(Served({}, on_unused=lambda: over.append("second")))
         assert over == []
         with current.served.in_use():
             pass
@@ -51,7 +51,7 @@ def test_a_generation_is_over_with_the_last_call_that_uses_it() -> None:
 
 def test_a_call_that_fails_uses_its_generation_no_more() -> None:
     over: list[str] = []
-    served = Served({}, lambda: over.append("it"))
+    served = Served({}, on_unused=lambda: over.append("it"))
 
     def call() -> None:
         with served.in_use():

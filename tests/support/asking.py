@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +40,7 @@ class Played:
     async def complete(self, _call: ProviderCall) -> ChatCompletion:
         async with self._work():
             await self.go.wait()
-            return self.answer
+            return deepcopy(self.answer)
 
     async def stream(self, _call: ProviderCall) -> AsyncGenerator[ChatCompletionChunk]:
         async with self._work():
@@ -48,7 +49,7 @@ class Played:
                     await self.go.wait()
                     continue
                 self.sent += 1
-                yield chunk
+                yield deepcopy(chunk)  # what it gives is the server's to change
 
     @asynccontextmanager
     async def _work(self) -> AsyncIterator[None]:

@@ -13,11 +13,13 @@ from service import config
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service.dispatch.dispatcher import Dispatcher
-from service.dispatch.served import Current, Served
+from service.dispatch.served import Current, Served, ServedProject
 from service.dispatch.target import TargetState
 from service.dispatch.timeouts import attempt_timeouts
 from service.health import Health
 from service.limits import Limits, Retries
+from service.project_composition import prompts_of
+from service.prompts.renderer import Renderer
 from service.providers.provider import Provider, ProviderCall
 from service.providers.transport import Timeouts
 from service.routing import Model, Target
@@ -28,7 +30,11 @@ from service.rpc.guard import Guard
 from service.rpc.in_flight import InFlight
 from service.rpc.leaving import Drains
 from service.rpc.models import ModelServicer
+from service.rpc.ordering import Ordering
+from service.rpc.sessions import SessionServicer
+from service.rpc.stored import StoredCompletions
 from service.server import Server
+from service.storage.store import Store
 from tests.support.secret_watch import look
 
 
@@ -73,7 +79,7 @@ class InProcess:
 
 
 @asynccontextmanager
-async def in_process(
+async def in_process(  # noqa: PLR0913 - what tests set, by name
     providers: Mapping[str, Provider],
     *,
     sse_keepalive_s: float = 15.0,
@@ -81,23 +87,31 @@ async def in_process(
     keys: Keys | None = None,
     limits: Limits = PLAIN_LIMITS,
     models: Mapping[str, Sequence[str]] | None = None,
+    projects: Mapping[str, ServedProject] | None = None,
+    store: Store | None = None,
 ) -> AsyncIterator[InProcess]:
     """Serve `models`, given by the names of their providers, until the block is left; without keys unless given.
 
-    Without `models`, there is one for each provider, of its name.
+    Without `models`, there is one for each provider, of its name. A `store` is the caller's to run and to close.
     """
     settings = server or config.Server(grpc_address="127.0.0.1:0", drain_grace_s=1.0, drain_notice_s=0)
     in_flight, drains, health, log = InFlight(), Drains(), Health(), io.BytesIO()
     named = {name: (name,) for name in providers} if models is None else models
-    served = Served({name: _dispatcher(name, targets, providers, limits) for name, targets in named.items()})
+    served = Served(
+        {name: _dispatcher(name, targets, providers, limits) for name, targets in named.items()}, projects or {}
+    )
     current = Current(served)
     running = Server(settings, Guard(keys or Keys([]), AccessLog(log), in_flight), in_flight, health, drains)
     health.set_serving(takes_calls=True, answers_chats=True)
-    addresses = await running.start(ChatServicer(current, sse_keepalive_s, drains), ModelServicer(current))
+    renderer = Renderer()
+    await renderer.check(prompts_of(served.projects))
+    chat = ChatServicer(current, Ordering(renderer, store), StoredCompletions(store), drains, sse_keepalive_s)
+    addresses = await running.start(chat, ModelServicer(current), SessionServicer(store))
     try:
         yield InProcess(addresses["grpc"], log, in_flight, drains, served, running.drain)
     finally:
         await running.drain()
+        await renderer.aclose()
         look("the access log", log.getvalue())
 
 

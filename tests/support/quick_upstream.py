@@ -4,6 +4,9 @@ It speaks OpenAI's, Anthropic's, Gemini's and Cohere's chat API, chosen by the r
 answers in numbered words. A text `say:WORDS:GAP_MS:NAME` within the request sets how many words there
 are, the pause before each, and a name to find the request by. `Reader` below is its other end.
 
+Texts `call:NAME+NAME` within a request to OpenAI's API have it call these functions, with arguments that may be
+none: those of the first text in the first turn, of the second in the next, and then it answers in words.
+
     GET /seen         what became of the named requests, and the connections that are open
     POST /close-idle  close the connections on which no request is running
 """
@@ -17,6 +20,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -27,9 +31,15 @@ import uvloop
 
 ROOT = Path(__file__).resolve().parents[2]
 _ORDER = re.compile(rb"say:(\d{1,6}):(\d{1,6}):([a-z0-9-]{1,64})")
+_CALLS = re.compile(rb"call:([A-Za-z0-9_+-]{1,200})")
 _STREAM = re.compile(rb'"stream" ?: ?true')
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _WORDS = 3
+_ARGUMENTS = (
+    "{}", '{"text":"a"}', '{"text":"a"}', '{"text":1,"more":[]}', '{"text":"a","text":"b"}', '{"size":100000}', '{"size":1000}',
+    '{"size":-1}', '{"size":1e400}', "", " ", "{", "[]", "null", "NaN", '"a"', '{"text":"\\ud800\\u0000"}', '{"text":"\x00"}',
+    json.dumps({"text": "x" * 70_000}), '{"a":' * 200 + "1" + "}" * 200,
+)  # fmt: skip
 
 
 @dataclass
@@ -161,9 +171,10 @@ class _Connection(asyncio.Protocol):
             words, gap_s = int(order[1]), int(order[2]) / 1000
             self._told.names.setdefault(order[3].decode(), []).append(seen)
         api = _api_of(path)
+        calls = _calls_for(body) if api == "openai" else []
         if not (_STREAM.search(body) or "stream" in path):
             await asyncio.sleep(words * gap_s)
-            self._send_whole(_whole(api, text_of(words)))
+            self._send_whole(_whole(api, text_of(words), calls))
             return
         self._write(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n", _head(api)
@@ -172,7 +183,7 @@ class _Connection(asyncio.Protocol):
             if gap_s:
                 await asyncio.sleep(gap_s)
             self._write(b"", _word(api, f"w{number} "))
-        self._write(b"", _tail(api), b"0\r\n\r\n")
+        self._write(b"", _tail(api, calls), b"0\r\n\r\n")
 
     def _send_whole(self, value: Any) -> None:
         body = json.dumps(value).encode()
@@ -191,6 +202,30 @@ def _api_of(path: str) -> str:
         if part in path:
             return api
     return "openai"
+
+
+def _calls_for(body: bytes) -> list[dict[str, Any]]:
+    """The calls of the turn that is asked for."""
+    if not (told := _CALLS.findall(body)):
+        return []
+    asked = json.loads(body)
+    turn = 0
+    for message in reversed(asked["messages"]):
+        if message["role"] not in {"assistant", "tool"}:
+            break
+        turn += message["role"] == "assistant"
+    if turn >= len(told) or asked.get("tool_choice") == "none":
+        return []
+    chance = zlib.crc32(body)
+    return [
+        {
+            "index": index,
+            "id": f"call_{turn}_{index}",
+            "type": "function",
+            "function": {"name": name, "arguments": _ARGUMENTS[(chance + index) % len(_ARGUMENTS)]},
+        }
+        for index, name in enumerate(filter(None, told[turn].decode().split("+")))
+    ]
 
 
 def _event(value: Any, kind: str = "") -> bytes:
@@ -228,7 +263,7 @@ def _word(api: str, text: str) -> bytes:
     return _chunk({"content": text})
 
 
-def _tail(api: str) -> bytes:
+def _tail(api: str, calls: list[dict[str, Any]]) -> bytes:
     if api == "anthropic":
         stop = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 5}}
         return (
@@ -243,13 +278,25 @@ def _tail(api: str) -> bytes:
     if api == "gemini":
         return _event(_whole(api, ""))
     usage = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": _USAGE}
-    return _chunk({}, "stop") + _event(usage) + b"data: [DONE]\n\n"
+    finish = _chunk({}, "tool_calls" if calls else "stop")
+    return _told_calls(calls) + finish + _event(usage) + b"data: [DONE]\n\n"
+
+
+def _told_calls(calls: list[dict[str, Any]]) -> bytes:
+    """Each in two pieces."""
+    pieces = b""
+    for call in calls:
+        name, arguments = call["function"]["name"], call["function"]["arguments"]
+        begun = {**call, "function": {"name": name, "arguments": arguments[:3]}}
+        rest = {"index": call["index"], "function": {"arguments": arguments[3:]}}
+        pieces += _chunk({"tool_calls": [begun]}) + _chunk({"tool_calls": [rest]})
+    return pieces
 
 
 _USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 
 
-def _whole(api: str, text: str) -> Any:
+def _whole(api: str, text: str, calls: list[dict[str, Any]] | None = None) -> Any:
     if api == "anthropic":
         content = [{"type": "text", "text": text}]
         usage = {"input_tokens": 7, "output_tokens": 5}
@@ -263,8 +310,8 @@ def _whole(api: str, text: str) -> Any:
         candidate = {"content": {"parts": [{"text": text}], "role": "model"}, "finishReason": "STOP", "index": 0}
         usage = {"promptTokenCount": 7, "candidatesTokenCount": 5, "totalTokenCount": 12}
         return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "m"}
-    message = {"role": "assistant", "content": text}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    message = {"role": "assistant", "content": text, **({"tool_calls": calls} if calls else {})}
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}
     head = {"id": "c", "object": "chat.completion", "created": 1, "model": "m"}
     return {**head, "choices": [choice], "usage": _USAGE}
 

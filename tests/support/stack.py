@@ -146,6 +146,7 @@ def running(
         **os.environ,
         "PARLEY_CONFIG": str(file),
         "PARLEY_GRPC_ADDRESS": "127.0.0.1:0",
+        "PARLEY_DATA_DIR": str(folder / "data"),  # without a configuration there is a store, too
         "PYTHONUNBUFFERED": "1",
         **(environ or {}),
     }
@@ -216,6 +217,7 @@ def start_part(module: str, arguments: list[str], env: dict[str, str]) -> Part:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="backslashreplace",  # a part that crashes may print anything
         env=env,
         cwd=ROOT,
     )

@@ -32,6 +32,8 @@ class Script:
     """A unary answer: bytes as they are, anything else as JSON."""
     events: list[Any] | None = None
     """A stream: bytes as they are, anything else as the JSON of an event."""
+    turns: list[Any] | None = None
+    """In the place of `body` and `events`, of one request after another: a list is of events."""
     ending: Ending = "done"
     """After the events: `[DONE]`; a close without it; a cut connection; or nothing, until the client leaves."""
     delay_s: float = 0.0
@@ -164,8 +166,12 @@ class FakeUpstream:
 
     async def _play(self, request: web.Request, script: Script) -> web.StreamResponse:
         await asyncio.sleep(script.delay_s)
-        if script.events is None:
-            body = script.body if isinstance(script.body, bytes) else json.dumps(script.body).encode()
+        answer, events = script.body, script.events
+        if script.turns is not None:
+            turn = script.turns[len(script.received) - 1]
+            answer, events = (None, turn) if isinstance(turn, list) else (turn, None)
+        if events is None:
+            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             headers = {"content-type": "application/json", **script.headers}
             if script.ending == "cut":
                 _abort(request)
@@ -174,7 +180,7 @@ class FakeUpstream:
             status=script.status, headers={"content-type": "text/event-stream", **script.headers}
         )
         await response.prepare(request)
-        for number, event in enumerate(script.events):
+        for number, event in enumerate(events):
             if gate := script.gates.get(number):
                 await asyncio.to_thread(gate.wait)
             if script.gap_s:

@@ -25,10 +25,13 @@ class Holds:
 def holds(part: Part, *, with_tasks: bool = False) -> Holds:
     """What `part` and its children hold now; tasks are known of a watched service alone."""
     process = psutil.Process(part.process.pid)
-    family = [process, *process.children(recursive=True)]
     tasks = _tasks(part) if with_tasks else Counter[str]()
-    rss_mib = sum(each.memory_info().rss for each in family) / 2**20
-    return Holds(rss_mib, sum(each.num_fds() for each in family), tasks)
+    held = Holds(process.memory_info().rss / 2**20, process.num_fds(), tasks)
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            held.rss_mib += child.memory_info().rss / 2**20
+            held.descriptors += child.num_fds()
+    return held
 
 
 def settled(

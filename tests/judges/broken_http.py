@@ -1,4 +1,4 @@
-"""HTTP requests that are broken in one way or several, each made from a number alone."""
+"""HTTP requests that are broken in one way or several, or now and then in none; each made from a number alone."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tests.conftest import KEY
-from tests.judges.fuzzing import BODIES, KINDS, SEED
+from tests.judges.asked import BODIES, MODELS, SESSION, URLS
+from tests.judges.fuzzing import SEED
+from tests.judges.stored_ids import ANSWER_PLACE, CHOICE_PLACE, COMPLETION_PLACE
 
 _NASTY: Final[tuple[Any, ...]] = (
     None, True, False, 0, -1, 1.5, 1e308, -1e308, 2**31, 2**53 + 1, 2**64, 10**400, "", " ", "\x00", "\ud800", "é" * 300,
     "NaN", "Infinity", "1", "null", [], [[]], {}, {"": {}}, [None], [1, "a", {}], {"type": "object"}, "data:,", "http://[",
     "x" * 70_000, "../../etc/passwd", "%00", "${jndi:x}", {"a": {"b": {"c": [[[[]]]]}}},
+    "support", "size", "shop__echo", "{{ 7 * 7 }}", SESSION, COMPLETION_PLACE, CHOICE_PLACE, ANSWER_PLACE, "call:shop__hang+shop__nope",
 )  # fmt: skip
 _METHODS: Final = (
     b"GET", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT", b"PRI", b"post", b"PO ST", b"", b"\x00", b"P" * 9000,
@@ -26,6 +29,21 @@ _PATHS: Final = (
     b"/v1\\chat\\completions", b"http://other/v1/chat/completions", b"/api/v1/chat/completions", b"/v1/chat/completions/",
     b"/parley.v1.ChatService/CreateChatCompletion", b"/grpc.health.v1.Health/Check", b"/readyz", b"/" + b"a" * 70_000,
     b"/v1/models?pageSize=1", b"/v1/models/" + b"x/" * 2000, b"/%u0041", b"/v1/chat/completions?%", b"/\xff\xfe",
+    b"/v1/sessions", b"/api/v1/sessions/", b"/v1/sessions/a/b", b"/v1/chat/completions/a/messages/b", b"/v1/chat/completions//messages",
+    b"/parley.v1.SessionService/ListSessions", b"/v1/chat/completions:list", b"/v1/chat/completions/x:stream",
+)  # fmt: skip
+_QUERIES: Final = (
+    b"limit=0", b"limit=101", b"limit=-1", b"limit=99999999999999999999", b"limit=1.5", b"limit=1e1", b"limit=", b"limit=1&limit=2", b"limit[]=1",
+    b"limit=%00", b"order=up", b"order=", b"order=asc&order=desc", b"after=", b"after=%00", b"after=x", b"after=%ff", b"model=", b"model=%zz",
+    b"model=%2F&model", b"metadata", b"metadata[", b"metadata[]=", b"metadata[a", b"metadata[a]", b"metadata[%00]=%00", b"metadata[a]=b&metadata[a]=c",
+    b"metadata[a][b]=c", b"metadata=a", b"metadata.a=b", b"labels[" + b"k" * 70 + b"]=" + b"v" * 600, b"labels[%ff]=%fe", b"labels[a]=%ED%A0%80",
+    b"&".join(b"metadata[k%d]=v" % number for number in range(20)), b"tags=", b"tags[]=a&tags[7]=b", b"&".join([b"tags=t"] * 100), b"tags=" + b"t" * 70,
+    b"tags[a]=b", b"user=" + b"u" * 300, b"user=%F0%9F%98%80", b"user=' OR 1=1 --", b"user=%25", b"session_id=x", b"session_id=", b"label_pairs=a%3Db",
+    b"labelPairs=a", b"completion_id=x", b"sessionId=x", b"request.model=x", b"a=b", b"=", b"&&&", b"?", b"#", b"%", b"+", b"=&=", b"x" * 9000,
+)  # fmt: skip
+_IDS: Final = (
+    b"", b".", b"..", b"%2e%2e", b"%2F", b"a%2Fb", b"%00", b"%ff", b"%", b"%zz", b"chatcmpl-", b"chatcmpl-x", b"chatcmpl-" + b"0" * 32, b"msg_" + b"f" * 32,
+    b"chatcmpl-" + b"f" * 31, b"00000000-0000-0000-0000-000000000000", SESSION.upper().encode(), b"*", b":stream", b"x:y", b"a" * 5000, b"' OR 1=1 --", b"\xc3\xa9",
 )  # fmt: skip
 _HEADERS: Final = (
     b"content-type: text/plain", b"content-type: application/grpc", b"content-type: application/grpc-web+proto", b"content-type:",
@@ -51,9 +69,10 @@ def broken_request(number: int) -> bytes:
     if chance.random() < 0.01:
         return _H2_PREFACE + chance.randbytes(chance.randrange(200))
     request = _whole(chance)
-    for _ in range(chance.choice((1, 1, 1, 2, 3))):
+    breaks = chance.choice((0, 1, 1, 1, 2, 3))  # some are right, so that there is something stored
+    for _ in range(breaks):
         _break_a_part(chance, request)
-    match chance.randrange(10):
+    match chance.randrange(10) if breaks else None:
         case 0:
             return _framed(chance, request)
         case 1:
@@ -80,6 +99,8 @@ class _Request:
 
 def _break_a_part(chance: random.Random, request: _Request) -> None:
     match chance.randrange(10):
+        case 0 | 1 | 2 | 3 if not request.body:
+            request.path = _other_url(chance, request.path)
         case 0 | 1 | 2 | 3:
             request.body = _other_json(chance, request.body)
         case 4 | 5:
@@ -93,9 +114,29 @@ def _break_a_part(chance: random.Random, request: _Request) -> None:
 
 
 def _whole(chance: random.Random) -> _Request:
-    body = dict(chance.choice(BODIES), model=chance.choice(KINDS), stream=chance.random() < 0.5)
     headers = [b"host: x", b"content-type: application/json", b"authorization: Bearer " + KEY.encode()]
+    if chance.random() < 0.4:
+        method, url, asked = chance.choice(URLS)
+        text = json.dumps(asked).encode() if asked is not None else b""
+        return _Request(method.encode(), url.encode(), headers, text)
+    body = dict(chance.choice(BODIES), model=chance.choice(MODELS), stream=chance.random() < 0.5)
     return _Request(b"POST", b"/v1/chat/completions", headers, json.dumps(body).encode())
+
+
+def _other_url(chance: random.Random, url: bytes) -> bytes:
+    """Another id, another query, or other bytes."""
+    path, mark, query = url.partition(b"?")
+    match chance.randrange(4):
+        case 0:
+            return path + b"?" + chance.choice(_QUERIES)
+        case 1:
+            return url + (b"&" if mark else b"?") + chance.choice(_QUERIES)
+        case 2:
+            parts = path.split(b"/")
+            parts[chance.randrange(len(parts))] = chance.choice(_IDS)
+            return b"/".join(parts) + mark + query
+        case _:
+            return _other_bytes(chance, url)
 
 
 def _other_json(chance: random.Random, body: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,22 +17,17 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
 
-from service._gen.parley.v1.model_service_pb2 import GetModelRequest, ListModelsRequest
 from service.errors import Reason
 from tests.conftest import KEY
-from tests.judges.fuzzing import BODIES, KINDS, MARK, REQUESTS, SEED, Fuzzed, Tally, fuzzed
+from tests.judges.asked import ANSWERING, BODIES, MARK, MODELS, OTHERS
+from tests.judges.fuzzing import ENOUGH, REQUESTS, SEED, Fuzzed, Tally, fuzzed
+from tests.judges.stored_ids import ANSWER_PLACE, CHOICE_PLACE, COMPLETION_PLACE, StoredIds
 from tests.support.json_form import to_proto
 
 BATCH: Final = 50
 """Requests of one example, sent at the same time."""
-CHAT, MODELS = "/parley.v1.ChatService/", "/parley.v1.ModelService/"
-METHODS: Final = (
-    CHAT + "CreateChatCompletion",
-    CHAT + "StreamChatCompletion",
-    CHAT + "StreamChatCompletion",
-    MODELS + "GetModel",
-    MODELS + "ListModels",
-)
+METHODS: Final = (*ANSWERING * 6, *OTHERS)
+"""Half of the requests are for answers."""
 ALLOWED: Final = frozenset({
     grpc.StatusCode.OK,
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -51,6 +47,12 @@ TEXTS: Final = (
     "function",
     "data:,",
     "x" * 5000,
+    "support",
+    "size",
+    "shop__echo",
+    COMPLETION_PLACE,
+    CHOICE_PLACE,
+    ANSWER_PLACE,
 )
 NUMBERS: Final = (0, 1, -1, 2, 127, 128, 2**31 - 1, -(2**31))
 REALS: Final = (0.0, -0.0, 0.5, -1.0, 1e308, float("inf"), float("-inf"), float("nan"), 2.0**53 + 1)
@@ -72,7 +74,7 @@ class Malformed:
 
     method: str
     body: int
-    kind: str
+    model: str
     edits: list[int]
     byte_changes: list[tuple[int, int, int]]
     metadata: list[tuple[str, str]]
@@ -80,14 +82,17 @@ class Malformed:
 
     def raw(self) -> bytes:
         """Its bytes."""
-        if self.method.startswith(MODELS):
-            model = GetModelRequest(model=self.kind) if self.method.endswith("GetModel") else ListModelsRequest()
-            return self._changed(model.SerializeToString())
-        body = {**BODIES[self.body], "model": self.kind}
-        request = to_proto({**body, "stream": True} if self.method.endswith("StreamChatCompletion") else body)
+        request = self._right()
         for edit in self.edits:
             _edit(request, edit)
         return self._changed(request.SerializeToString())
+
+    def _right(self) -> Any:
+        if self.method in ANSWERING:
+            body = {**BODIES[self.body % len(BODIES)], "model": self.model}
+            return to_proto({**body, "stream": True} if self.method.endswith("StreamChatCompletion") else body)
+        several = OTHERS[self.method]
+        return copy.deepcopy(several[self.body % len(several)])
 
     def _changed(self, raw: bytes) -> bytes:
         changed = bytearray(raw)
@@ -105,8 +110,8 @@ class Malformed:
 _requests = st.builds(
     Malformed,
     method=st.sampled_from(METHODS),
-    body=st.integers(0, len(BODIES) - 1),
-    kind=st.sampled_from(KINDS),
+    body=st.integers(0, 119),
+    model=st.sampled_from(MODELS),
     edits=st.lists(_any_number, max_size=5),
     byte_changes=st.one_of(st.just([]), st.lists(_byte_change, max_size=4)),
     metadata=st.lists(_metadata, max_size=2),
@@ -117,6 +122,8 @@ _requests = st.builds(
 def _edit(message: Any, number: int) -> None:
     """Change one field; `number` says which, on which level, and to what."""
     fields = message.DESCRIPTOR.fields
+    if not fields:
+        return
     number, at = divmod(number, len(fields))
     field = fields[at]
     if field.message_type is not None and not field.message_type.GetOptions().map_entry:
@@ -184,7 +191,7 @@ def test_malformed_requests_over_grpc(parts: Fuzzed) -> None:
     @given(st.lists(_requests, min_size=BATCH, max_size=BATCH))
     def send(batch: list[Malformed]) -> None:
         wrong = len(tally.wrong)
-        runner.run(_send(channel, batch, tally))
+        runner.run(_send(channel, batch, parts.ids, tally))
         assert len(tally.wrong) == wrong, "\n".join(tally.wrong[wrong:])
         if not parts.before and sum(tally.endings.values()) >= REQUESTS // 10:
             parts.note()
@@ -196,6 +203,7 @@ def test_malformed_requests_over_grpc(parts: Fuzzed) -> None:
             runner.run(channel.close())
     assert tally.endings["OK "] > REQUESTS / 50, tally.report("malformed gRPC requests")
     assert len(tally.endings) > 5, tally.report("malformed gRPC requests")
+    assert tally.answered == set(METHODS) or REQUESTS < ENOUGH, tally.report("malformed gRPC requests")
     parts.check()
 
 
@@ -203,20 +211,21 @@ async def _channel(parts: Fuzzed) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(parts.stack.grpc_address)
 
 
-async def _send(channel: grpc.aio.Channel, batch: list[Malformed], tally: Tally) -> None:
-    await asyncio.gather(*(_ask(channel, request, tally) for request in batch))
+async def _send(channel: grpc.aio.Channel, batch: list[Malformed], ids: StoredIds, tally: Tally) -> None:
+    await asyncio.gather(*(_ask(channel, request, ids, tally) for request in batch))
 
 
-async def _ask(channel: grpc.aio.Channel, request: Malformed, tally: Tally) -> None:
+async def _ask(channel: grpc.aio.Channel, request: Malformed, ids: StoredIds, tally: Tally) -> None:
     method: Any = channel.unary_stream(request.method)  # the stubs want serializers
-    call = method(
-        request.raw(), metadata=(("authorization", f"Bearer {KEY}"), *request.metadata), timeout=request.timeout_s
-    )
-    async for _ in _quietly(call):
-        pass
+    raw = ids.put(request.raw())
+    call = method(raw, metadata=(("authorization", f"Bearer {KEY}"), *request.metadata), timeout=request.timeout_s)
+    async for message in _quietly(call):
+        ids.learn(message)
     code, text = await call.code(), await call.details()
     reason = _reason(await call.trailing_metadata())
     tally.endings[f"{code.name} {reason}"] += 1
+    if code is grpc.StatusCode.OK:
+        tally.answered.add(request.method)
     if complaint := _complaint(code, text, reason):
         tally.wrong.append(f"{complaint}: {code.name} {reason} {text!r} of {request}")
 

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.judges.asked import MARK
 from tests.judges.broken_http import broken_request
-from tests.judges.fuzzing import MARK, REQUESTS, SEED, Fuzzed, Tally, fuzzed
+from tests.judges.fuzzing import ENOUGH, REQUESTS, SEED, Fuzzed, Tally, fuzzed
 from tests.judges.raw_http import Answer, exchange
 
 WARM_UP = 500
 AT_ONCE = 48
+ASKED_TOO_MUCH = {"deadline_exceeded", "max_ttft_exceeded"}
+"""Codes of 5xx that requests bring on themselves."""
+_ASKED = re.compile(rb"(GET|POST|DELETE) (?:/api)?/v1/(chat/completions|sessions)(/[^/? ]+)?(/messages)?[? ]")
+ASKABLE = {
+    "POST chat/completions",
+    "GET chat/completions",
+    "GET chat/completions/ID",
+    "GET chat/completions/ID/messages",
+    "POST chat/completions/ID",
+    "DELETE chat/completions/ID",
+    "GET sessions",
+    "GET sessions/ID",
+    "DELETE sessions/ID",
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +46,7 @@ async def test_broken_requests_over_rest(parts: Fuzzed, record_property: Callabl
 
     record_property("seed", SEED)
     assert tally.wrong == [], tally.report(f"{REQUESTS} broken HTTP requests")
+    assert tally.answered >= ASKABLE or REQUESTS < ENOUGH, tally.report(f"{REQUESTS} broken HTTP requests")
     await asyncio.to_thread(parts.check)
 
 
@@ -38,12 +55,22 @@ async def _send(parts: Fuzzed, numbers: range, tally: Tally) -> None:
 
     async def work() -> None:
         for number in left:
-            answer = await exchange(parts.stack.http_address, broken_request(number))
+            sent = parts.ids.put(broken_request(number))
+            answer = await exchange(parts.stack.http_address, sent)
+            parts.ids.learn(answer.raw)
             _judge(number, answer, tally)
+            if answer.status == 200 and (asked := _ASKED.match(sent)):
+                tally.answered.add(_sort(asked))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):
             group.create_task(work())
+
+
+def _sort(asked: re.Match[bytes]) -> str:
+    """What is asked for: method and path, without the prefix and the id."""
+    method, path, name, rest = asked.groups(b"")
+    return b"".join((method, b" ", path, b"/ID" if name else b"", rest)).decode()
 
 
 def _judge(number: int, answer: Answer, tally: Tally) -> None:
@@ -66,6 +93,6 @@ def _complaint(answer: Answer) -> str:
         return "a prompt in an error"
     if error is None and answer.body:
         return "no envelope"
-    if answer.status >= 500 and (error or {}).get("code") != "deadline_exceeded":  # which requests may ask for
+    if answer.status >= 500 and (error or {}).get("code") not in ASKED_TOO_MUCH:
         return "the gateway's or the service's fault"
     return ""

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from tests.judges import test_fuzz_grpc, test_fuzz_rest
-from tests.judges.fuzzing import MARK
+from tests.judges.asked import MARK
 from tests.judges.raw_http import Answer
 from tests.soak.soak import Round, Soak
 from tests.support.watching import Holds
@@ -44,6 +44,8 @@ ERROR = {"message": "m", "type": "invalid_request_error", "param": None, "code":
         (_answer(400, ERROR, head=f"x-told: {MARK}\r\n"), "a prompt in an error"),
         (_answer(500, ERROR), "the gateway's or the service's fault"),
         (_answer(504, {**ERROR, "code": "deadline_exceeded"}), ""),
+        (_answer(504, {**ERROR, "code": "max_ttft_exceeded"}), ""),
+        (_answer(503, {**ERROR, "code": "storage_unavailable"}), "the gateway's or the service's fault"),
         (_answer(503), "the gateway's or the service's fault"),
     ],
 )

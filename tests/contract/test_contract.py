@@ -70,6 +70,7 @@ from service._gen.parley.v1 import (
     json_pb2,
     message_pb2,
     model_service_pb2,
+    session_service_pb2,
     tool_pb2,
 )
 from service.errors import ParleyError, RateLimited, Reason, RequestError, Unavailable
@@ -302,12 +303,12 @@ def test_a_row_is_what_the_contract_documents(reason: Reason) -> None:
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_a_reason_that_a_retry_cant_help_says_so(reason: Reason) -> None:
+def test_a_reason_that_is_not_to_be_retried_says_so(reason: Reason) -> None:
     """OpenAI's SDKs retry 408, 409, 429 and 5xx by themselves."""
     text = (ROOT / "protos/parley/v1/error_reason.proto").read_text("utf-8")
     comment = re.search(rf"((?:^  //.*\n)+)^  ERROR_REASON_{reason.value} = ", text, re.MULTILINE)
     assert comment is not None
-    is_hopeless = "retry can't help" in comment[1].lower()
+    is_hopeless = any(says in comment[1].lower() for says in ("retry can't help", "told not to retry"))
     row = TABLE[reason]
 
     if is_hopeless and (row.http_status in {408, 409, 429} or row.http_status >= 500):
@@ -366,7 +367,7 @@ def test_trailing_metadata_tells_the_reason_on_both_faces(reason: Reason) -> Non
 def test_only_bad_gateways_differ_from_the_status_that_envoy_makes() -> None:
     differing = {reason for reason in Reason if "x-error-status" in dict(trailing_metadata(ParleyError(reason, "m")))}
 
-    assert differing == {Reason.UPSTREAM_AUTH_FAILED, Reason.UPSTREAM_MALFORMED}
+    assert differing == {Reason.UPSTREAM_AUTH_FAILED, Reason.UPSTREAM_MALFORMED, Reason.TOOL_TURNS_EXCEEDED}
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -655,6 +656,13 @@ def envoy_files() -> FileDescriptorSet:
     return FileDescriptorSet.FromString(ENVOY_DESCRIPTORS.read_bytes())
 
 
+CONTRACT = (
+    chat_completion_pb2, chat_service_pb2, error_reason_pb2, message_pb2, model_service_pb2, session_service_pb2,
+    tool_pb2,
+)  # fmt: skip
+"""All files of the contract but json.proto."""
+
+
 def own_fields(files: FileDescriptorSet) -> Iterator[tuple[str, FieldDescriptorProto]]:
     """The fields of all messages of the contract but those of json.proto, by their full names."""
 
@@ -674,7 +682,7 @@ def test_envoy_sees_a_struct_wherever_the_contract_has_an_ordered_object() -> No
     seen_by_envoy = {name: field.type_name for name, field in own_fields(envoy_files())}
     ordered = {
         field.full_name
-        for module in (chat_completion_pb2, chat_service_pb2, message_pb2, model_service_pb2, tool_pb2)
+        for module in CONTRACT
         for message in module.DESCRIPTOR.message_types_by_name.values()
         for field in message.fields
         if field.message_type is not None and field.message_type.full_name.startswith("parley.v1.Json")
@@ -694,9 +702,7 @@ def test_envoys_descriptors_are_the_contracts_in_all_else() -> None:
         for name, field in own_fields(envoy_files())
     }
     contract = FileDescriptorSet()
-    for module in (
-        chat_completion_pb2, chat_service_pb2, error_reason_pb2, message_pb2, model_service_pb2, tool_pb2,
-    ):  # fmt: skip
+    for module in CONTRACT:
         file = contract.file.add()
         module.DESCRIPTOR.CopyToProto(file)
 
@@ -743,7 +749,24 @@ def test_an_answer_can_be_sent_back_as_rest_clients_got_it() -> None:
         reasoning_details=[_ordered({"type": "reasoning.encrypted"})],
         provider_content=[_ordered({"block": {"type": "x"}})],
         id="msg_1",
+        tool_events=[
+            tool_pb2.ToolEvent(
+                index=0,
+                id="call_0",
+                tool="shop__echo",
+                arguments='{"text": "42"}',
+                status="ok",
+                result="42",
+                duration_ms=0,
+                turn=0,
+                text_length=1,
+                reasoning_length=1,
+                provider_content_length=1,
+                extra_content=_ordered({"google": {"thought_signature": "c2ln"}}),
+            )
+        ],
     )
+    assert {field.name for field, _ in answer.tool_events[0].ListFields()} == names(tool_pb2.ToolEvent.DESCRIPTOR)
     assert {field.name for field, _ in answer.ListFields()} == names(chat_completion_pb2.AssistantMessage.DESCRIPTOR)
     printed = MessageToDict(
         type(envoy_message("parley.v1.AssistantMessage")).FromString(answer.SerializeToString()),
@@ -760,5 +783,6 @@ def test_an_answer_can_be_sent_back_as_rest_clients_got_it() -> None:
     assert arrived.reasoning_details[0] == answer.reasoning_details[0]
     assert arrived.provider_content[0] == answer.provider_content[0]
     assert arrived.annotations[0] == answer.annotations[0]
+    assert arrived.tool_events[0] == answer.tool_events[0]
     assert MessageToDict(arrived.audio) == MessageToDict(answer.audio)
     assert (arrived.role, arrived.refusal, arrived.reasoning_content, arrived.id) == ("assistant", "no", "hm", "msg_1")

@@ -19,7 +19,7 @@ import yaml
 from examples.grpc_client import ask
 from gateway.config import GatewaySection
 from gateway.config import load_config as load_gateway_config
-from service import config, limits
+from service import config, limits, project_settings
 from service._gen.parley.v1 import chat_service_pb2
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletionChunk
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
@@ -28,6 +28,7 @@ from service.providers.gemini.reasoning import _BUDGETS as GEMINI_BUDGETS
 from service.providers.gemini.reasoning import _LEVELS as GEMINI_LEVELS
 from service.providers.openai.dialects import DIALECTS
 from service.rpc.status import TABLE
+from service.storage import settings as storage_settings
 from tests.conftest import KEY
 from tests.support.stack import ROOT, Stack
 
@@ -103,6 +104,33 @@ def test_the_configuration_table_has_every_limit_with_its_default(name: str, sec
             assert rows[field.name].strip().strip("`") == str(field.default).removesuffix(".0")
 
 
+@pytest.mark.parametrize(
+    ("beginning", "section", "elsewhere"),
+    [
+        ("storage.", storage_settings.Storage, {"url"}),
+        ("projects.NAME.", project_settings.Project, set()),
+        ("….system_prompt.", project_settings.SystemPrompt, set()),
+        ("….tools.SERVER.", project_settings.ToolServer, {"api_key", "environment"}),
+        ("….tool_limits.", project_settings.ToolLimits, set()),
+        ("….campaigns.KEY.", project_settings.Campaign, set()),
+        ("….arms.ARM.", project_settings.Arm, set()),
+        ("….keys[].", config.Key, {"name", "sha256"}),
+    ],
+)
+def test_the_configuration_table_has_every_key_of_projects_and_storage_with_its_default(
+    beginning: str, section: Any, elsewhere: set[str]
+) -> None:
+    rows = re.findall(rf"^\| (`{re.escape(beginning)}[^|]+) \|([^|]*)\|", README, re.MULTILINE)
+    told = {name: default for names, default in rows for name in re.findall(r"(\w+)`", names)}
+    fields = {field.name: field for field in msgspec.structs.fields(section)}
+
+    assert set(told) == fields.keys() - elsewhere
+    for name, default in told.items():
+        value = fields[name].default
+        if isinstance(value, str | bool | int | float):
+            assert default.strip().strip("`") == str(value).lower().removesuffix(".0")
+
+
 def test_the_table_of_dialects_is_the_services() -> None:
     section = PROVIDERS.partition("\n## Dialects of OpenAI\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| (?:`([^`|]+)` )?\|", section, re.MULTILINE)
@@ -154,8 +182,12 @@ def test_the_example_configuration_is_taken_by_both_parts(tmp_path: Path) -> Non
         *("smollm2", "gpt-4o", "openai/gpt-oss-120b", "claude-sonnet-4-5", "gemini-2.5-flash"),
     ]
     assert service.auth.keys[0].sha256 == hashlib.sha256(b"change-me").hexdigest()
+    assert service.auth.keys[1].sha256 == hashlib.sha256(b"change-me-too").hexdigest()
+    assert list(service.projects) == service.auth.keys[1].projects == ["support"]
+    assert service.storage is not None
     assert (gateway.has_keys, gateway.first_model) == (True, "smollm2")
-    assert set(yaml.safe_load(file.read_text())) == {"server", "gateway", "auth", "providers", "models"}
+    sections = yaml.safe_load(file.read_text())
+    assert set(sections) == {"server", "gateway", *(field.name for field in msgspec.structs.fields(config.Config))}
 
 
 def test_the_example_client_prints_what_a_fake_channel_sends(capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,7 +240,15 @@ def test_stubs_are_made_as_the_readme_says(tmp_path: Path) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for name in ("README.md", "docs/rest.md", "docs/providers.md", "docs/reliability.md"):
-        text = (ROOT / name).read_text("utf-8")
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-            assert (ROOT / name).parent.joinpath(target).exists(), target
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        text = document.read_text("utf-8")
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", text):
+            file = document.parent / target if target else document
+            assert file.exists(), target
+            assert not anchor or anchor in _anchors(file), f"{target}#{anchor}"
+
+
+def _anchors(document: Path) -> set[str]:
+    """The headings, as links name them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

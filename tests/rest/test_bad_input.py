@@ -19,6 +19,7 @@ from tests.support.stack import Stack
 
 USER = {"role": "user", "content": "Hello"}
 CANARY = "CANARY-prompt-text"
+UUID = "3c90c3cc-0d44-4b50-8888-8dd25736052a"
 TOOL = {"type": "function", "function": {"name": "f"}}
 
 # What the service refuses: the same error on every face.
@@ -179,16 +180,24 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "invalid_value",
     ),
     "extra_body with a contract field": ({"extra_body": {"model": "x"}}, "extra_body.model", "invalid_value"),
-    "store": ({"store": True}, "store", "unsupported_parameter"),
-    "metadata": ({"metadata": {"a": "b"}}, "metadata", "unsupported_parameter"),
-    "labels": ({"labels": {"a": "b"}}, "labels", "unsupported_parameter"),
-    "tags": ({"tags": ["a"]}, "tags", "unsupported_parameter"),
-    "session_id": ({"session_id": "3c90c3cc-0d44-4b50-8888-8dd25736052a"}, "session_id", "unsupported_parameter"),
-    "ab_campaign": ({"ab_campaign": "x"}, "ab_campaign", "unsupported_parameter"),
+    "store where nothing is stored": ({"store": True}, "store", "unsupported_parameter"),
+    "metadata beside other labels": ({"metadata": {"a": "b"}, "labels": {"a": "c"}}, "metadata", "invalid_value"),
+    "metadata too long": ({"metadata": {"a": "b" * 513}}, "metadata", "invalid_value"),
+    "a label without a name": ({"labels": {"": "b"}}, "labels", "invalid_value"),
+    "too many labels": ({"labels": {str(number): "" for number in range(17)}}, "labels", "invalid_value"),
+    "an empty tag": ({"tags": ["a", ""]}, "tags[1]", "invalid_value"),
+    "too many tags": ({"tags": ["a"] * 65}, "tags", "invalid_value"),
+    "a session that is no UUID": ({"session_id": CANARY}, "session_id", "invalid_value"),
+    "a user with a NUL": ({"user": f"{CANARY}\0"}, "user", "invalid_value"),
+    "a campaign of no project": ({"ab_campaign": CANARY}, "ab_campaign", "campaign_not_found"),
     "a negative max_ttft_ms": ({"max_ttft_ms": -1}, "max_ttft_ms", "invalid_value"),
     "on_disconnect of no such kind": ({"on_disconnect": "stay"}, "on_disconnect", "invalid_value"),
-    "use_tools": ({"use_tools": True}, "use_tools", "unsupported_parameter"),
-    "system_prompt_args": ({"system_prompt_args": {"a": 1}}, "system_prompt_args", "unsupported_parameter"),
+    "use_tools without a project": ({"use_tools": True}, "use_tools", "invalid_value"),
+    "system_prompt_args without a system prompt": (
+        {"system_prompt_args": {CANARY: 1}},
+        "system_prompt_args",
+        "invalid_value",
+    ),
     "provider_content of a user": (
         {"messages": [{**USER, "provider_content": [{"format": "anthropic"}]}]},
         "messages[0].provider_content",
@@ -207,15 +216,30 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "tools[0].provider",
         "missing_required_parameter",
     ),
-    "a server-side tool": ({"tools": [{"id": "x", "enabled": True}]}, "tools[0].id", "unsupported_parameter"),
-    "completion_id": (
-        {"messages": [{**USER, "completion_id": "3c90c3cc-0d44-4b50-8888-8dd25736052a"}]},
-        "messages[0].completion_id",
-        "unsupported_parameter",
+    "a server-side tool of no project": (
+        {"tools": [{"id": CANARY, "enabled": True}]},
+        "tools[0].id",
+        "tool_not_found",
     ),
-    "message metadata": (
-        {"messages": [{**USER, "metadata": {"a": 1}}]},
-        "messages[0].metadata",
+    "a switch that does not say which way": (
+        {"tools": [{"id": "x"}]},
+        "tools[0].enabled",
+        "missing_required_parameter",
+    ),
+    "a switch of a function": ({"tools": [{"id": "x", "enabled": True, **TOOL}]}, "tools[0].type", "invalid_value"),
+    "an answer's id that is no UUID": (
+        {"messages": [USER, {"role": "assistant", "completion_id": CANARY}]},
+        "messages[1].completion_id",
+        "invalid_value",
+    ),
+    "an answer's id of a user's message": (
+        {"messages": [{"role": "user", "completion_id": UUID}]},
+        "messages[0].completion_id",
+        "invalid_value",
+    ),
+    "an answer's id where nothing is stored": (
+        {"messages": [USER, {"role": "assistant", "completion_id": UUID}]},
+        "messages[1].completion_id",
         "unsupported_parameter",
     ),
 }
@@ -236,7 +260,7 @@ def test_what_the_service_refuses_is_the_same_error_on_every_face(
     outcome = ask(stack, face, {name: value for name, value in body.items() if value is not None})
 
     assert outcome.failure is not None
-    status = 404 if code == "model_not_found" else 400
+    status = 404 if code.endswith("_not_found") else 400
     failure = outcome.failure
     assert (failure.http_status, failure.type, failure.code, failure.param) == (
         status,
@@ -244,7 +268,7 @@ def test_what_the_service_refuses_is_the_same_error_on_every_face(
         code,
         param,
     )
-    assert f"`{param.partition('.')[0]}" in failure.message or param == "model"
+    assert f"`{param.partition('.')[0]}" in failure.message or status == 404  # then it tells what there is not
     assert CANARY not in str(outcome)
 
 
@@ -451,7 +475,7 @@ UNKNOWN_PLACES = [
     ("POST", "/v1/chat/../chat/completions:stream", 404),
     ("POST", "//v1/chat/completions:stream", 404),
     ("POST", "/parley.v1.ChatService/StreamChatCompletion", 404),
-    ("GET", "/v1/chat/completions", 405),
+    ("PUT", "/v1/chat/completions", 405),
     ("DELETE", "/v1/chat/completions", 405),
     ("POST", "/v1/models", 405),
 ]

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import shutil
-import subprocess
 import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import KEY, SCRIPTED_MODELS, SEED_MODELS
+from tests.conftest import SCRIPTED_MODELS, SEED_MODELS
+from tests.support.node import FOLDER, HELLO, Node
 from tests.support.stack import Stack
 from tests.support.upstream import FakeUpstream, Script, chunk, completion, usage_chunk
 
-NODE, NPM = shutil.which("node"), shutil.which("npm")
-if NODE is None or NPM is None:
-    pytest.skip("needs Node.js 20 or later with npm: apt-get install nodejs npm", allow_module_level=True)
-FOLDER = Path(__file__).parent / "node"
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]
-HELLO = [{"role": "user", "content": "Hello"}]
 WITHIN_S = 2.0
 """The promise is a second; the machine may be busy."""
 SCHEMA = {
@@ -47,70 +37,6 @@ CALLS = [
 ]
 INTERNAL_HEADERS = ("grpc-", "x-envoy-", "x-error-", "x-parley-")
 TOLD_HEADERS = {"x-parley-target", "x-parley-attempts"}
-
-
-@dataclass
-class Node:
-    """Runs the scripts beside this file."""
-
-    program: str
-    url: str
-
-    def start(self, script: str, *arguments: str, max_retries: int = 0) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [self.program, str(FOLDER / script), *arguments],
-            env={
-                **os.environ,
-                "PARLEY_BASE_URL": f"{self.url}/v1",
-                "PARLEY_API_KEY": KEY,
-                "PARLEY_MAX_RETRIES": str(max_retries),
-            },
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def output(self, script: str, given: Any = None, *, max_retries: int = 0) -> str:
-        """What the script writes when it is given that."""
-        with self.start(script, max_retries=max_retries) as process:
-            try:
-                output, errors = process.communicate(json.dumps(given), timeout=60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
-        assert process.returncode == 0, errors
-        return output
-
-    def ask(self, script: str, given: Any = None, *, max_retries: int = 0) -> Any:
-        """The JSON that the script answers with."""
-        return json.loads(self.output(script, given, max_retries=max_retries))
-
-    def create(self, *, max_retries: int = 0, options: dict[str, Any] | None = None, **request: Any) -> dict[str, Any]:
-        """What came of one request."""
-        requests = [{"request": {"model": "echo", "messages": HELLO} | request, "options": options or {}}]
-        [result] = self.ask("create.mjs", requests, max_retries=max_retries)
-        return result  # type: ignore[no-any-return]
-
-
-@pytest.fixture(scope="session")
-def program() -> str:
-    """Node, with the client installed as the lock file says."""
-    assert NODE is not None
-    assert NPM is not None
-    lock = FOLDER / "package-lock.json"
-    with lock.open() as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)  # another run of the tests may be installing
-        installed = FOLDER / "node_modules" / ".installed-lock.json"
-        if not installed.exists() or installed.read_text() != lock.read_text():
-            # The client names Node 22 as its oldest; it runs on 20 too, as these tests show.
-            options = ["--no-audit", "--no-fund", "--ignore-scripts", "--engine-strict=false"]
-            done = subprocess.run(
-                [NPM, "ci", *options], cwd=FOLDER, capture_output=True, text=True, timeout=100, check=False
-            )
-            assert done.returncode == 0, done.stderr
-            installed.write_text(lock.read_text())
-    return NODE
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ FAILURES = {
         request={"messages": [{"role": "user", "content": [{"type": "hologram"}]}]},
     ),
     "a wrong type": Failure(openai.BadRequestError, 400, "invalid_request_body", "top_p", request={"top_p": "high"}),
-    "a field of a later version": Failure(
+    "an answer that is to be stored where nothing is": Failure(
         openai.BadRequestError, 400, "unsupported_parameter", "store", request={"store": True}
     ),
     "the provider refuses": Failure(

@@ -1,7 +1,7 @@
-"""The three API references that the product satisfies: what they print is run as they print it.
+"""References 000 and 002 of those that the product satisfies: what they print is run as they print it.
 
-Only hosts, keys and placeholders are filled in. The Node.js snippet of reference 002 is run by
-test_openai_node.py.
+Only hosts, keys and placeholders are filled in. Reference 001 has test_seed_001.py; the Node.js snippet of reference
+002 is run by test_openai_node.py.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pytest
 from openai import OpenAI
 
 from tests.conftest import KEY, SEED_MODELS, stack_config
+from tests.support.sessions import pieces_without_session, without_session
 from tests.support.stack import Stack, running
 from tests.support.upstream import FakeUpstream, Script, chunk, completion
 
@@ -66,61 +67,6 @@ curl -X POST https://api.consus.io/v1/chat/completions \
 {"role": "user", "content": "How long does it typically take to get one?"}
 ]
 }'
-"""
-
-# Reference 001, as printed.
-
-GENERATE = r"""
-curl --request POST \
-  --url https://api.example.com/api/v1/chat/completions \
-  --header 'Content-Type: application/json' \
-  --data '
-{
-  "messages": [
-    {
-      "content": "<string>",
-      "role": "<string>",
-      "name": "<string>",
-      "completion_id": "3c90c3cc-0d44-4b50-8888-8dd25736052a",
-      "metadata": "<unknown>"
-    }
-  ],
-  "model": "<string>",
-  "stop": [
-    "<string>"
-  ],
-  "max_tokens": 1,
-  "temperature": 123,
-  "top_p": 123,
-  "max_ttft_ms": 1,
-  "stream": true,
-  "stream_options": {
-    "include_usage": true
-  },
-  "session_id": "3c90c3cc-0d44-4b50-8888-8dd25736052a",
-  "user": "3c90c3cc-0d44-4b50-8888-8dd25736052a",
-  "ab_campaign": "76d1fab3-214c-47ef-bb04-16270639bf89",
-  "n": 1,
-  "labels": {
-    "key": "value"
-  },
-  "metadata": {
-    "key": "value"
-  },
-  "system_prompt_args": {},
-  "tags": [
-    "<string>"
-  ],
-  "use_tools": true,
-  "tools": [
-    {
-      "id": "<string>",
-      "enabled": true
-    }
-  ],
-  "store": true
-}
-'
 """
 
 # Reference 002, as printed.
@@ -280,6 +226,7 @@ def _error(response: httpx.Response) -> dict[str, Any]:
 
 def _check_answer(answer: dict[str, Any], model: str) -> None:
     """The answer has the fields that references 000 and 002 document, in their order."""
+    answer = without_session(answer)
     assert list(answer)[:6] == ["id", "object", "created", "model", "choices", "usage"]
     assert answer["id"].startswith("chatcmpl-")
     assert (answer["object"], answer["model"]) == ("chat.completion", model)
@@ -310,6 +257,7 @@ def _check_events(body: bytes, model: str) -> str:
     for event in events:
         assert re.match(r'data: \{"id":"[^"]+","object":"chat\.completion\.chunk","created":\d+,"model":"', event)
         chunks.append(json.loads(event.removeprefix("data: ")))
+    chunks = pieces_without_session(chunks)
     assert len({(part["id"], part["created"], part["model"]) for part in chunks}) == 1
     assert chunks[0]["model"] == model
     assert all(list(part)[:5] == ["id", "object", "created", "model", "choices"] for part in chunks)
@@ -337,6 +285,7 @@ def test_000_the_printed_requests_are_answered(seeds: Stack, command: str) -> No
 @pytest.mark.parametrize("command", [BASIC, EXAMPLE])
 def test_without_curl_the_request_is_the_same(seeds: Stack, command: str) -> None:
     command = command.replace(_body(command)["model"], "echo")
+    command = command.replace('"messages"', f'"session_id": "{UUID}", "messages"')  # else each answer has its own
     answer = _run_by_httpx(_filled(seeds, command))
 
     assert answer == _run(seeds, command)
@@ -419,185 +368,6 @@ def test_000_a_filtered_answer_is_content_filter(
     assert response.text.count('"finish_reason":"content_filter"') == 1
 
 
-# Reference 001.
-
-LATER: tuple[str, ...] = (
-    "messages[0].completion_id",
-    "messages[0].metadata",
-    "session_id",
-    "ab_campaign",
-    "labels",
-    "metadata",
-    "system_prompt_args",
-    "tags",
-    "use_tools",
-    "tools[0].id",
-    "store",
-)
-"""What belongs to later issues."""
-
-
-def _generate(later: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]:
-    """The printed request of reference 001 with its placeholders filled in and these of the later fields."""
-    body = _body(GENERATE)
-    message = {"content": "Hello", "role": "user", "name": "ada", "metadata": {"key": "value"}}
-    body |= {
-        "messages": [body["messages"][0] | message],
-        "model": "org/echo",
-        "stop": ["END"],
-        "max_tokens": 20,
-        "temperature": 1,
-        "top_p": 1,
-        "max_ttft_ms": 30_000,
-        "system_prompt_args": {"key": "value"},
-        "tags": ["value"],
-        "tools": [{"id": "search", "enabled": True}],
-    }
-    for name in set(LATER) - set(later):
-        if name.startswith("messages"):
-            del body["messages"][0][name.removeprefix("messages[0].")]
-        else:
-            del body[name.removesuffix("[0].id")]
-    return body | fields
-
-
-GENERATE_PATH = "/api/v1/chat/completions"
-
-
-def _check_generated(answer: dict[str, Any]) -> None:
-    """The documented fields of reference 001 that are served."""
-    assert isinstance(answer["id"], str)
-    assert type(answer["created"]) is int
-    [choice] = answer["choices"]
-    assert choice["index"] == 0
-    assert choice["message"]["role"] == "assistant"
-    assert isinstance(choice["message"]["content"], str)
-    assert choice["finish_reason"] in {"stop", "length"}
-    usage = answer["usage"]
-    assert usage["total_tokens"] == usage["completion_tokens"] + usage["prompt_tokens"] > 0
-
-
-@pytest.mark.parametrize("model", ["echo", "org/echo", "smollm2"])
-def test_001_the_request_without_later_fields_is_answered(seeds: Stack, model: str) -> None:
-    answer = _run(seeds, _with_body(GENERATE, _generate(model=model, stream=False, stream_options=None)))
-
-    assert answer.status == 200
-    _check_generated(answer.json())
-    assert answer.json()["model"] == model
-
-
-def test_001_the_request_reaches_the_provider(seeds: Stack, upstream: FakeUpstream) -> None:
-    with upstream.scripted(Script(body=completion())) as script:
-        answer = _run(seeds, _with_body(GENERATE, _generate(stream=False, stream_options=None, user=script.user)))
-
-    assert answer.status == 200
-    assert script.received == [
-        {
-            "model": "echo-2",
-            "messages": [{"role": "user", "content": "Hello", "name": "ada"}],
-            "stop": ["END"],
-            "max_tokens": 20,
-            "temperature": 1,
-            "top_p": 1,
-            "n": 1,
-            "user": script.user,
-        }
-    ]
-
-
-def test_001_the_request_as_printed_is_a_stream_with_usage(seeds: Stack) -> None:
-    answer = _run(seeds, _with_body(GENERATE, _generate()))
-
-    assert (answer.status, answer.content_type) == (200, "text/event-stream")
-    *events, usage, done = answer.body.decode().split("\n\n")[:-1]
-    assert done == "data: [DONE]"
-    assert json.loads(usage.removeprefix("data: "))["choices"] == []
-    assert json.loads(usage.removeprefix("data: "))["usage"]["total_tokens"] == 12
-    assert _check_events("".join(f"{event}\n\n" for event in (*events, done)).encode(), "org/echo") == "Hello"
-
-
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("name", LATER)
-def test_001_a_field_of_a_later_issue_is_refused_by_name(
-    seeds: Stack,
-    name: str,
-    stream: bool,  # noqa: FBT001 - a column of the table
-) -> None:
-    body = _generate((name,), stream=stream, stream_options=None)
-    response = _post(seeds, body, GENERATE_PATH)
-
-    assert response.status_code == 400
-    error = _error(response)
-    assert (error["param"], error["code"]) == (name, "unsupported_parameter")
-    assert f"`{name}`" in error["message"]
-
-
-def test_001_of_all_later_fields_one_after_another_is_named(seeds: Stack) -> None:
-    left = LATER
-    named = []
-    while left:
-        answer = _run(seeds, _with_body(GENERATE, _generate(left)))
-        assert answer.status == 400
-        param = answer.json()["error"]["param"]
-        assert param in left
-        named.append(param)
-        left = tuple(name for name in left if name != param)
-
-    assert named[0] == "messages[0].completion_id"
-    assert sorted(named) == sorted(LATER)
-
-
-NULLABLE = ("stop", "max_tokens", "temperature", "top_p", "max_ttft_ms", "session_id", "user", "ab_campaign", "tags")
-
-
-def test_001_null_and_empty_values_are_accepted(seeds: Stack) -> None:
-    nothing: dict[str, Any] = dict.fromkeys((*NULLABLE, "tools", "store"))
-    empty: dict[str, Any] = {"store": False, "use_tools": False, "tags": [], "tools": [], "labels": {}, "metadata": {}}
-    message = {"role": "user", "content": "Hello", "completion_id": None, "metadata": None}
-    without = _generate(stream=False, stream_options=None)
-    others: list[dict[str, Any]] = [{"system_prompt_args": {}}, {"messages": [message]}]
-    for fields in (nothing, empty, *others):
-        response = _post(seeds, without | fields, GENERATE_PATH)
-        assert response.status_code == 200, response.text
-
-
-@pytest.mark.parametrize("name", ["max_tokens", "n", "max_ttft_ms"])
-def test_001_zero_counts_as_not_given(seeds: Stack, upstream: FakeUpstream, name: str) -> None:
-    with upstream.scripted(Script(body=completion())) as script:
-        body = _generate(stream=False, stream_options=None, user=script.user)
-        response = _post(seeds, body | {name: 0}, GENERATE_PATH)
-
-    assert response.status_code == 200
-    assert name not in script.received[0]
-
-
-@pytest.mark.parametrize("name", ["max_tokens", "n", "max_ttft_ms"])
-def test_001_negative_numbers_are_refused(seeds: Stack, name: str) -> None:
-    response = _post(seeds, _generate() | {name: -1}, GENERATE_PATH)
-
-    assert response.status_code == 400
-    assert (_error(response)["param"], _error(response)["code"]) == (name, "invalid_value")
-
-
-def test_001_the_printed_millisecond_to_the_first_token_is_kept(seeds: Stack, upstream: FakeUpstream) -> None:
-    with upstream.scripted(Script(events=[], ending="hang")) as script:
-        answer = _run(seeds, _with_body(GENERATE, _generate(max_ttft_ms=1, user=script.user)))
-
-    assert answer.status == 504
-    error = answer.json()["error"]
-    assert (error["param"], error["code"]) == ("max_ttft_ms", "max_ttft_exceeded")
-
-
-@pytest.mark.parametrize("path", [GENERATE_PATH, "/v1/chat/completions"])
-@pytest.mark.parametrize("user", [UUID, "ada@example.com", "x" * 256])
-def test_001_a_user_is_a_uuid_or_any_other_string(seeds: Stack, upstream: FakeUpstream, user: str, path: str) -> None:
-    with upstream.scripted(Script(body=completion(), user=user)) as script:
-        response = _post(seeds, _generate(stream=False, stream_options=None, user=user), path)
-
-    assert response.status_code == 200
-    assert script.received[0]["user"] == user
-
-
 # Reference 002.
 
 
@@ -624,15 +394,16 @@ def test_002_the_template_is_answered_once_filled_in(seeds: Stack) -> None:
 
 
 def test_002_a_transcript_is_as_printed_byte_for_byte(seeds: Stack, upstream: FakeUpstream) -> None:
-    """But for the two fields that OpenAI's clients need and the reference leaves out."""
+    """But for the two fields that OpenAI's clients need, and the session that reference 001 asks for."""
     events: list[Any] = [chunk(word) | {"id": "chatcmpl-abc123"} for word in ("Lines", " of", " code")]
     with upstream.scripted(Script(events=[*events, chunk(finish="stop")])) as script:
-        body = {"model": "echo", "messages": [USER], "stream": True, "user": script.user}
+        body = {"model": "echo", "messages": [USER], "stream": True, "user": script.user, "session_id": UUID}
         response = _post(seeds, body)
 
     assert response.headers["content-type"] == "text/event-stream"
     needed = '"object":"chat.completion.chunk","created":1700000000,"model":"echo",'
-    assert response.text == TRANSCRIPT.replace('"object":"chat.completion.chunk",', needed)
+    printed = TRANSCRIPT.replace('"object":"chat.completion.chunk",', needed)
+    assert response.text == printed.replace("}]}", f'}}],"session_id":"{UUID}"}}', 1)
 
 
 def test_002_the_python_snippet_runs_unchanged(seeds: Stack, capsys: pytest.CaptureFixture[str]) -> None:

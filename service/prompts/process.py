@@ -7,11 +7,11 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from contextlib import suppress
 from typing import Final
 
 import msgspec
 
+from service.child_processes import kill_and_wait
 from service.prompts.messages import (
     LENGTH_BYTES,
     MAX_ANSWER_BYTES,
@@ -136,16 +136,6 @@ async def _received(process: Process) -> Answer:
 
 
 async def _ended(process: Process) -> None:
-    """Kill it and wait for its end. A cancellation waits as well, then goes on its way."""
     assert process.stdin is not None  # noqa: S101  for mypy: stdin=PIPE
     process.stdin.close()
-    cancelled: asyncio.CancelledError | None = None
-    while process.returncode is None:
-        with suppress(ProcessLookupError):
-            process.kill()
-        try:
-            await process.wait()
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
+    await kill_and_wait(process)

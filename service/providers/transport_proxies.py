@@ -12,6 +12,7 @@ from urllib.request import getproxies_environment
 from yarl import URL
 
 from service.errors import ConfigError
+from service.hosts import is_this_machine
 
 
 class Proxies:
@@ -27,7 +28,7 @@ class Proxies:
             ConfigError: A proxy is named that can't be used.
         """
         text = self._variables.get(url.scheme) or self._variables.get("all")
-        if not text or _is_this_machine(url) or self._is_exempt(url):
+        if not text or is_this_machine((url.host or "").lower()) or self._is_exempt(url):
             return None
         try:
             proxy = URL(text if "://" in text else f"http://{text}")
@@ -42,17 +43,6 @@ class Proxies:
         host = (url.host or "").lower()
         entries = [entry.strip().lower() for entry in self._variables.get("no", "").split(",")]
         return any(_covers(entry, host, f"{host}:{url.port}") for entry in entries if entry)
-
-
-def _is_this_machine(url: URL) -> bool:
-    """Whether the URL's host is this machine, by its name or address alone; no look-up."""
-    host = (url.host or "").lower()
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _covers(entry: str, host: str, host_and_port: str) -> bool:

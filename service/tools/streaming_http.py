@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from ipaddress import ip_address
 from typing import Final
 
 import httpx2
+
+from service.hosts import is_this_machine
 
 TOO_LARGE_MARK: Final = "byte limit"
 """Stands in the messages of errors about answers that are too large: of httpx2's about events, and of this one."""
@@ -47,7 +48,7 @@ def http_client(
         answers: Where errors are noted.
     """
     # As for providers: a proxy of the environment is not asked for what is on this machine.
-    is_local = _is_this_machine(httpx2.URL(url).host)
+    is_local = is_this_machine(httpx2.URL(url).host)
     return httpx2.AsyncClient(
         headers=dict(headers),
         # Silence is no failure: a tool may take its time, and who waits for it has a deadline.
@@ -104,12 +105,3 @@ class _Bounded(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
-
-
-def _is_this_machine(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -11,6 +11,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from service.child_processes import kill_and_wait
 from service.providers.embedded.options import API_KEY_VARIABLE, Options
 
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d{1,5})")
@@ -43,7 +44,7 @@ async def spawned(options: Options, api_key: str, *, stop_grace_s: float) -> Asy
         try:
             await _ask_to_stop(process, stop_grace_s)
         finally:
-            await _reap(process)
+            await kill_and_wait(process)
 
 
 async def read_address(process: Process, timeout_s: float) -> int:
@@ -96,17 +97,3 @@ async def _ask_to_stop(process: Process, grace_s: float) -> None:
             async with asyncio.timeout(grace_s):
                 await process.wait()
                 return
-
-
-async def _reap(process: Process) -> None:
-    """Kills and waits. A cancellation waits until the kernel has done it, then goes on its way."""
-    cancelled: asyncio.CancelledError | None = None
-    while process.returncode is None:
-        with suppress(ProcessLookupError):
-            process.kill()
-        try:
-            await process.wait()
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled

@@ -762,6 +762,7 @@ def test_an_answer_can_be_sent_back_as_rest_clients_got_it() -> None:
                 text_length=1,
                 reasoning_length=1,
                 provider_content_length=1,
+                beside_calls=True,
                 extra_content=_ordered({"google": {"thought_signature": "c2ln"}}),
             )
         ],

@@ -230,7 +230,7 @@ PROJECTS = [
     (project(models={1: "small"}), "projects.p.models: Expected `str`, got `int` as a key; write it in quotes"),
     (project(models={str(number): "small" for number in range(257)}), "projects.p.models: Expected `object` of length <= 256"),
     (project(use_tools="yes"), "projects.p.use_tools: Expected `bool`, got `str`"),
-    (project(tool_limits={"max_turns": 0}), "projects.p.tool_limits.max_turns: Expected `int` >= 1"),
+    (project(tool_limits={"max_turns": 0}), "projects.p.tool_limits.max_turns: Expected `int` >= 2"),
 ]  # fmt: skip
 
 PROMPTS = [

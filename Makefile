@@ -29,8 +29,9 @@ check: $(STAMP)
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python -m gateway check
 
+# In two processes: most of the time tests wait. A file's tests stay together, and so do what they have started.
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 generate: $(STAMP)
 	$(BIN)/python protos/generate.py

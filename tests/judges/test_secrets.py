@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 import yaml
 
 from service import config
@@ -176,25 +177,26 @@ def test_the_watch_fails_every_test_in_which_something_leaks(tmp_path: Path) -> 
     assert missed == ["an echo is none"], ended
 
 
-def test_the_watch_fails_a_run_that_leaks_at_its_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["one process", "another process"])
+def test_the_watch_fails_a_run_that_leaks_at_its_end(tmp_path: Path, options: tuple[str, ...]) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_late.py").write_text(
         "import pytest\ndef test_file(tmp_path):\n    (tmp_path / 'envoy.log').write_text('planted-' + 'secret')\n"
     )
 
-    ended = _pytest(tmp_path)
+    ended = _pytest(tmp_path, *options)
 
     assert "1 passed" in ended
     assert "found behind the last test" in ended
     assert ended.endswith("exit code 1")
 
 
-def _pytest(folder: Path) -> str:
+def _pytest(folder: Path, *options: str) -> str:
     """Run the tests of `folder` on their own; what it printed, and the exit code."""
     command = [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", f"--basetemp={folder / 'temp'}"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [*command, f"--rootdir={folder}", "-c", os.devnull, str(folder)],
+        [*command, *options, f"--rootdir={folder}", "-c", os.devnull, str(folder)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, cwd=ROOT,
     ) as process:  # fmt: skip
         assert process.stdout is not None

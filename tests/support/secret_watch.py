@@ -80,6 +80,8 @@ class Watch:
 
 WATCH: Final = Watch()
 look: Final = WATCH.look
+_OF_WORKERS: Final[list[str]] = []
+"""What other processes have found that ran tests, behind their last one."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -108,11 +110,21 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if factory is not None and factory._basetemp is not None:
         for file in factory._basetemp.rglob("*.log"):
             look(f"the file {file.name}", file.read_bytes())
-    if found := WATCH.take():
+    found = WATCH.take()
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:  # one of several processes that run the tests: the first one tells
+        output["secrets"] = found
+    elif found := [*_OF_WORKERS, *found]:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.write_line(f"Secrets were found behind the last test: {'; '.join(found)}", red=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take what a process has found that ran some of the tests."""
+    _OF_WORKERS.extend(getattr(node, "workeroutput", {}).get("secrets", []))
 
 
 def _raise_for(found: list[str]) -> None:

@@ -17,7 +17,6 @@ from openai.types.chat import ChatCompletion, ChatCompletionDeleted, ChatComplet
 
 from service._gen.parley.v1.chat_service_pb2 import GetChatCompletionRequest, ListChatCompletionsRequest
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
-from service.answers.ids import completion_name, new_id
 from tests.conftest import stack_config
 from tests.support.faces import grpc_failure
 from tests.support.json_form import json_of
@@ -28,7 +27,7 @@ from tests.support.upstream import FakeUpstream, Script, chunk, completion, usag
 
 TENANTS = 100
 """As many as tests of one database may ask for: each sees what it has stored itself, and nothing else."""
-GONE = completion_name(new_id())
+GONE = "chatcmpl-01a202a4bc407836ba56eb662b462c00"
 _numbers = count()
 
 
@@ -276,7 +275,7 @@ def test_messages_are_listed(client: OpenAI) -> None:
         ("GET", "/v1/sessions?after=x", "after", "invalid_value"),
         ("GET", "/v1/sessions?user=", "user", "invalid_value"),
         ("GET", "/v1/sessions/x", "session_id", "session_not_found"),
-        ("DELETE", f"/v1/sessions/{uuid4()}", "session_id", "session_not_found"),
+        ("DELETE", "/v1/sessions/1862ecf3-b4e8-4848-bd5b-c14eae204150", "session_id", "session_not_found"),
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "/api"])

@@ -15,7 +15,7 @@ from google.rpc.status_pb2 import Status
 from service._gen.parley.v1 import chat_service_pb2 as pb
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from service._gen.parley.v1.session_service_pb2 import ListSessionsRequest
-from service.answers.ids import choice_id, completion_name, message_name, new_id
+from service.answers.ids import choice_id, message_name
 from service.storage.settings import Storage
 from service.storage.store import open_store
 from tests.rpc.stored import CREATED, Served, keys, record, serving
@@ -25,7 +25,7 @@ from tests.support.json_form import json_of, to_proto
 
 SESSION = UUID("0198a000-0000-4000-8000-000000000001")
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "b": 1, "a": 2}}}
-GONE = completion_name(new_id())
+GONE = "chatcmpl-01a202a4bc407836ba56eb662b462c00"
 
 
 @pytest.fixture

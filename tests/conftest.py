@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,9 @@ circuit for the tests after it."""
 def pytest_configure(config: pytest.Config) -> None:
     """Have every test watched; by `pytest_plugins` it can't be named, which `tests.support.stack` imports."""
     config.pluginmanager.register(secret_watch, "secret-watch")
+    # Where the tests run in several processes, or in the background, it is ignored, and would be by what they start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def stack_config(upstream: FakeUpstream, **server: Any) -> dict[str, Any]:

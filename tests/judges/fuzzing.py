@@ -21,7 +21,7 @@ from typing import Any, Final
 import httpx
 
 from tests.conftest import KEY
-from tests.judges.asked import CAMPAIGN, KINDS, MARK
+from tests.judges.asked import CAMPAIGN, KINDS, MARK, SESSION
 from tests.judges.stored_ids import StoredIds
 from tests.support.faces import FACES, ask
 from tests.support.quick_upstream import Reader, quick_upstream
@@ -47,14 +47,14 @@ class Tally:
     """How requests ended, and what must not have been."""
 
     endings: Counter[str] = field(default_factory=Counter)
-    answered: set[str] = field(default_factory=set)
-    """What was asked for at least once with success."""
+    answered: Counter[str] = field(default_factory=Counter)
+    """What was asked for with success, and how often."""
     wrong: list[str] = field(default_factory=list)
 
     def report(self, what: str) -> str:
         endings = "\n".join(f"{count:7} {ending}" for ending, count in self.endings.most_common())
         wrong = "\n".join(self.wrong[:50])
-        answered = "\n".join(sorted(self.answered))
+        answered = "\n".join(f"{count:7} {asked}" for asked, count in self.answered.most_common())
         return f"{what}, seed {SEED}:\n{endings}\nanswered:\n{answered}\n{len(self.wrong)} wrong:\n{wrong}"
 
 
@@ -98,7 +98,7 @@ class Fuzzed:
         """A right request is answered, over each face; one with tools, too, and stored."""
         for face in FACES:
             for stream in (False, True):
-                body = {"model": "openai", "stream": stream, "messages": [{"role": "user", "content": "say:4:0:right"}]}
+                body = {"model": "openai", "stream": stream, "messages": [_ASKING]}
                 outcome = ask(self.stack, face, body)
                 assert (outcome.failure, outcome.text(), outcome.is_done) == (None, "w0 w1 w2 w3 ", True)
                 outcome = ask(self.stack, face, {**body, "model": "support", "store": True, "messages": [_CALLING]})
@@ -107,6 +107,11 @@ class Fuzzed:
                 [stored] = self._get(f"/v1/chat/completions/{told}")["choices"]
                 [event] = stored["message"]["tool_events"]
                 assert (event["tool"], event["status"]) == ("shop__nothing", "ok")
+
+    def store_session(self) -> None:
+        """Store a completion of the session that requests name, so that there is one to read and to delete."""
+        body = {"model": "openai", "messages": [_ASKING], "store": True, "session_id": SESSION}
+        assert ask(self.stack, "grpc", body).failure is None
 
     def read_all(self) -> None:
         """What is stored can be listed and read, whatever is in it, and the database is whole."""
@@ -129,6 +134,7 @@ class Fuzzed:
         return response.json()
 
 
+_ASKING: Final = {"role": "user", "content": "say:4:0:right"}
 _CALLING: Final = {"role": "user", "content": "call:shop__nothing"}
 
 

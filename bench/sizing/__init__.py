@@ -1,0 +1,1 @@
+"""What a replica needs: the figures of docs/operations.md."""

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up install check test generate lock clean
+.PHONY: up install check test test-images test-rollout generate lock clean
 
 install: $(STAMP)
 
@@ -32,6 +32,10 @@ check: $(STAMP)
 # In two processes: most of the time tests wait. A file's tests stay together, and so do what they have started.
 test: $(STAMP)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# Builds the images of deploy/images/ step by step, without a container engine, and starts them; needs root and minutes.
+test-images: $(STAMP)
+	PARLEY_TEST_IMAGES=1 $(BIN)/pytest tests/deploy/test_image_builds.py
 
 generate: $(STAMP)
 	$(BIN)/python protos/generate.py

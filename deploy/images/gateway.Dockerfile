@@ -1,0 +1,60 @@
+# The gateway. From the root of the repository:
+#   docker build -f deploy/images/gateway.Dockerfile -t parley-gateway:0.1.0 .
+
+# Pinned by version. A release pins the digest as well, which only a registry can tell:
+#   --build-arg BASE=python:3.11.15-slim-bookworm@sha256:…
+ARG BASE=python:3.11.15-slim-bookworm
+
+
+FROM ${BASE} AS installed
+WORKDIR /build
+COPY requirements/gateway.txt deploy/images/init.txt ./
+# Wheels alone: nothing is compiled, and nothing of a package runs while it is installed.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /opt/venv \
+    && python -m pip --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes \
+        --only-binary :all: --requirement gateway.txt --requirement init.txt
+# Without dates: a read-only file system can't renew what a copy has made older than its source.
+RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+
+FROM ${BASE} AS application
+COPY gateway /opt/parley/gateway
+RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/parley
+
+
+FROM ${BASE} AS gateway
+# The base comes without byte code, which every start would make anew, and with an installer that nobody needs here.
+RUN groupadd --gid 65532 parley \
+    && useradd --no-log-init --uid 65532 --gid parley --home-dir /tmp --no-create-home --shell /usr/sbin/nologin parley \
+    && install --directory /etc/parley \
+    && python -m pip uninstall --yes --root-user-action=ignore setuptools wheel pip \
+    && rm -rf /usr/local/lib/python3.11/ensurepip /usr/local/lib/python3.11/idlelib /usr/local/lib/python3.11/lib2to3 \
+        /usr/local/lib/python3.11/tkinter /usr/local/lib/python3.11/turtledemo \
+    && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /usr/local/lib/python3.11
+COPY LICENSE /opt/parley/LICENSE
+COPY --from=application /opt/parley/gateway /opt/parley/gateway
+COPY --from=installed /opt/venv /opt/venv
+# Only what is in the image is imported, whatever the working directory holds.
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONPATH=/opt/parley \
+    PYTHONSAFEPATH=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp \
+    PARLEY_CONFIG=/etc/parley/parley.yaml
+WORKDIR /opt/parley
+# HTTP; health and metrics. Where the root file system is read-only, /tmp has to be writable.
+EXPOSE 8080 9465
+USER 65532:65532
+# Kubernetes has probes of its own.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "from http.client import HTTPConnection as C; c = C('127.0.0.1', 9465, timeout=4); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
+ENTRYPOINT ["dumb-init", "--single-child", "--", "python", "-m", "gateway"]
+CMD ["run"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="parley-gateway" \
+    org.opencontainers.image.description="Chat gateway: Envoy, which speaks REST and SSE" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"

@@ -29,6 +29,8 @@ from service.secret_reading import SecretPlace, read_api_key
 from service.section_reading import read_section
 from service.settings import Name, Secret, Section
 from service.storage.settings import Storage
+from service.telemetry_reading import read_telemetry
+from service.telemetry_settings import Telemetry
 from service.yaml_file import read_yaml
 
 
@@ -196,6 +198,7 @@ class Config(Section, frozen=True):
     projects: dict[str, Project] = {}
     storage: Storage | None = None
     """None: nothing can be stored."""
+    telemetry: Telemetry = Telemetry()
 
 
 class _File(Section, frozen=True):
@@ -208,6 +211,7 @@ class _File(Section, frozen=True):
     models: dict[str, Any] = {}
     projects: dict[str, Any] = {}
     storage: Any = None
+    telemetry: Telemetry = Telemetry()
 
 
 _EMBEDDED_DEFAULT: dict[str, Any] = {
@@ -246,6 +250,7 @@ def load_config(environ: Mapping[str, str] = os.environ) -> Config:
         models={name: read_section(section, Model, f"models.{name}") for name, section in file.models.items()},
         projects=read_projects(file.projects, environ, Path() if path is None else path.parent),
         storage=None if file.storage is None else _read_storage(file.storage, environ),
+        telemetry=read_telemetry(file.telemetry, environ),
     )
     _check(config)
     return config

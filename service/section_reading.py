@@ -22,6 +22,7 @@ _EXPECTED: Final[dict[str, str]] = {
 _SECRETS: Final[dict[str, str]] = {
     "storage.url": "`url_env` or `url_file`",
     "environment": "`env_from`",
+    "otlp.headers": "`headers_env` or `headers_file`",
 }
 """By the end of its path, what to name in place of a secret; of any other: where a key is."""
 _SECRET: Final = "a secret can't stand in the file"  # noqa: S105 - what is said of one

@@ -7,8 +7,12 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import Final
 
 import msgspec
+
+_OF_CALLS: Final = ("request_id", "trace_id")
+"""Fields of a line that belongs to a call; given as `extra`."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -29,6 +33,9 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage() if is_own else f"text withheld; {record.funcName}, line {record.lineno}",
         }
+        for name in _OF_CALLS:
+            if (value := getattr(record, name, None)) is not None:
+                line[name] = value
         if record.exc_info and record.exc_info[0]:
             line["exception"] = record.exc_info[0].__name__
             line["traceback"] = "".join(traceback.format_tb(record.exc_info[2]))

@@ -8,6 +8,8 @@ from service._gen.parley.v1.chat_completion_pb2 import Usage
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service.providers.provider import Identity
 from service.routing import Target
+from service.tracing.content import Bounded
+from service.tracing.trace import AttemptTrace, CallTrace
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,33 @@ class Attempt:
     target: Target
     started: float
     is_hedge: bool = False
+    asked: float = field(init=False)
+    """When it was wanted: before it waited for its turn, as `started` is after."""
+    first_token: float | None = None
     ended: float | None = None
     outcome: str | None = None
     """"OK", the name of a `Reason`, "HEDGED" where another target was faster, "CANCELLED"; None while it runs."""
+    trace: AttemptTrace | None = field(default=None, repr=False)
+    """What is noted of it for the call's trace; None where there is nothing to note."""
+
+    def __post_init__(self) -> None:
+        self.asked = self.started
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRun:
+    """A server-side tool that ran."""
+
+    server: str
+    tool: str
+    status: str
+    """"ok", "error", or "cancelled" where nobody wanted it any more."""
+    duration_s: float
+    started: float = 0.0
+    """On the clock of `time.monotonic`."""
+    arguments: Bounded | None = field(default=None, repr=False)
+    result: Bounded | None = field(default=None, repr=False)
+    """What it was given and found, where the call's trace is to tell it; else None."""
 
 
 @dataclass(slots=True)
@@ -54,6 +80,8 @@ class Journal:
     turns: list[Usage | None] = field(default_factory=list)
     """Of an answer of several turns: what each that has ended used, with its cost where that is known; None where
     the provider does not tell."""
+    tools: list[ToolRun] = field(default_factory=list)
+    """In the order in which they ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +94,5 @@ class DispatchCall:
     """Whether parameters that a provider can't follow are left out."""
     deadline: Deadline
     journal: Journal
+    trace: CallTrace | None = field(default=None, repr=False)
+    """None where nothing is traced."""

@@ -66,6 +66,8 @@ class Dispatcher:
         """
         opened = await self._opened(call, stream=False)
         assert opened.completion is not None  # noqa: S101 - open_whole sets it
+        if opened.attempt.trace is not None:
+            opened.attempt.trace.take_whole(opened.completion)
         return opened.completion
 
     async def stream(self, call: DispatchCall) -> AsyncGenerator[ChatCompletionChunk]:
@@ -80,16 +82,21 @@ class Dispatcher:
         timeouts = opened.state.timeouts
         assert opened.closing is not None  # noqa: S101 - open_stream sets both
         assert opened.chunks is not None  # noqa: S101
+        trace = opened.attempt.trace
         watch = Watch(timeouts.idle_s, timeouts.total_s, opened.attempt.started)
         call.journal.ends_at = watch.ends_at
         async with opened.closing:
             for chunk in opened.held:
+                if trace is not None:
+                    trace.take(chunk)
                 yield chunk
             opened.held.clear()
             with watch:
                 watch.begin()
                 async for chunk in opened.chunks:
                     watch.end()
+                    if trace is not None:
+                        trace.take(chunk)
                     yield chunk
                     watch.begin()
 

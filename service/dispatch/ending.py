@@ -50,14 +50,17 @@ class Ending:
         self._latency = state.latency(stream=stream)
         self._has_begun = False
         attempt.started = time.monotonic()
+        if call.trace is not None:
+            attempt.trace = call.trace.attempt(call.request)
         call.journal.attempts.append(attempt)
         call.journal.target = state.target
 
     def begun(self) -> None:
         """The first token is there."""
         self._has_begun = True
+        self._attempt.first_token = now = time.monotonic()
         self._ticket.began()
-        self._latency.record(time.monotonic() - self._attempt.started)
+        self._latency.record(now - self._attempt.started)
 
     def __enter__(self) -> Self:
         return self
@@ -94,6 +97,8 @@ class Ending:
     def _learn_from(self, error: ParleyError) -> None:
         if isinstance(error, UpstreamError):
             error.metadata.setdefault("provider", self._state.target.provider)
+            if self._attempt.trace is not None:
+                self._attempt.trace.upstream_status = error.metadata.get("upstream_status")
         elif isinstance(error, RequestError):
             self._call.journal.attempts.remove(self._attempt)  # the adapter refused it: nothing was sent
         is_late = isinstance(error, Timeout) or error.reason is Reason.MAX_TTFT_EXCEEDED

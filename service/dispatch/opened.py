@@ -55,7 +55,7 @@ async def open_whole(state: TargetState, call: DispatchCall, attempt: Attempt) -
     await _take_slot(state, call)
     try:
         with Ending(state, call, attempt, stream=False) as ending:
-            request = _provider_call(state, call, opened, stream=False)
+            request = _provider_call(call, opened, stream=False)
             limit = _Limit(state.timeouts.total_s, call.deadline, "No answer from the provider")
             opened.completion = await limit.applied_to(state.provider.complete(request))
             ending.begun()
@@ -76,7 +76,7 @@ async def open_stream(state: TargetState, call: DispatchCall, attempt: Attempt) 
         await _take_slot(state, call)
         stack.callback(state.slots.release)
         ending = stack.enter_context(Ending(state, call, attempt, stream=True))
-        opened.chunks = chunks = state.provider.stream(_provider_call(state, call, opened, stream=True))
+        opened.chunks = chunks = state.provider.stream(_provider_call(call, opened, stream=True))
         stack.push_async_callback(chunks.aclose)
         timeouts = state.timeouts
         limit = _Limit(min(timeouts.first_token_s, timeouts.total_s), call.deadline, "No first token from the provider")
@@ -124,8 +124,8 @@ async def _take_slot(state: TargetState, call: DispatchCall) -> None:
         raise max_ttft_exceeded() from None
 
 
-def _provider_call(state: TargetState, call: DispatchCall, opened: Opened, *, stream: bool) -> ProviderCall:
-    target = state.target
+def _provider_call(call: DispatchCall, opened: Opened, *, stream: bool) -> ProviderCall:
+    target, timeouts = opened.state.target, opened.state.timeouts
     omissions = Omissions(target.provider, may_drop=call.may_drop)
     opened.dropped = omissions.dropped
     return ProviderCall(
@@ -134,7 +134,8 @@ def _provider_call(state: TargetState, call: DispatchCall, opened: Opened, *, st
         call.identity,
         target.capabilities,
         omissions,
-        state.timeouts.stream if stream else state.timeouts.unary,
+        timeouts.stream if stream else timeouts.unary,
+        opened.attempt.trace,
     )
 
 

@@ -81,12 +81,16 @@ class HttpChatProvider:
     def _upstream_request(self, call: ProviderCall, *, stream: bool) -> UpstreamRequest:
         encoded = self._api.encode(within_abilities(call), stream)
         base_url, headers = self._endpoint()
+        trace = call.trace
+        if trace is not None:
+            trace.base_url = base_url
         accept = "text/event-stream" if stream else "application/json"
         return UpstreamRequest(
             url=base_url + encoded.path,
             body=encoded.body,
             headers={**headers, **encoded.headers, "content-type": "application/json", "accept": accept},
             timeouts=call.timeouts,
+            trace_headers=() if trace is None else trace.headers,
         )
 
     async def _raise_for_status(self, response: UpstreamResponse) -> None:

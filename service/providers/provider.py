@@ -11,6 +11,7 @@ from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service.catalogue import Capabilities
 from service.providers.omissions import Omissions
 from service.providers.transport import Timeouts
+from service.tracing.trace import AttemptTrace
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class ProviderCall:
     """Takes what the provider can't follow; complete before the answer's first chunk."""
     timeouts: Timeouts | None = None
     """For this call; None: the provider's own."""
+    trace: AttemptTrace | None = field(default=None, repr=False)
+    """Is told where the provider was asked, and says what the provider is told of the call's trace."""
 
 
 class Provider(Protocol):

@@ -35,6 +35,8 @@ class UpstreamRequest:
     """Names in lower case; they hold the credentials."""
     timeouts: Timeouts | None = None
     """For this request; None: the transport's own."""
+    trace_headers: tuple[tuple[str, str], ...] = ()
+    """They take the place of `headers` of the same name; apart from those, since no two requests have them alike."""
 
 
 class UpstreamResponse(Protocol):

@@ -79,6 +79,9 @@ class AiohttpTransport:
         try:
             url, proxy = self._route_of(request.url)
             headers = _headers_of(tuple(request.headers.items()))
+            if request.trace_headers:
+                headers = headers.copy()
+                headers.update(request.trace_headers)
             return await self._session.post(
                 url,
                 data=Body(request.body),

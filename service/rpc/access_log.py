@@ -70,14 +70,11 @@ def _line(call: Call) -> dict[str, object]:
         "cost_usd": usage.cost_usd if usage and usage.HasField("cost_usd") else None,
         "finish_reason": call.finish_reason,
     }
-    if call.project is not None:
-        line["project"] = call.project
-    if call.arm is not None:
-        line.update(campaign=call.campaign, arm=call.arm)
-    if call.is_stored is not None:
-        line["stored"] = call.is_stored
+    _add_membership(line, call)
     if len(call.journal.attempts) > 1:
         line["tried"] = [_tried(attempt, ended) for attempt in call.journal.attempts]
+    if call.journal.tools:
+        line["tools"] = len(call.journal.tools)
     if call.is_usage_estimated:
         line["usage_estimated"] = True
     if call.drain is not None:
@@ -85,6 +82,20 @@ def _line(call: Call) -> dict[str, object]:
     if call.journal.dropped:
         line["dropped_params"] = call.journal.dropped
     return line
+
+
+def _add_membership(line: dict[str, object], call: Call) -> None:
+    """What the call belongs to, where it does."""
+    if call.trace_id is not None:
+        line["trace_id"] = call.trace_id
+    if (span_id := call.span_id) is not None:
+        line["span_id"] = span_id
+    if call.project is not None:
+        line["project"] = call.project
+    if call.arm is not None:
+        line.update(campaign=call.campaign, arm=call.arm)
+    if call.is_stored is not None:
+        line["stored"] = call.is_stored
 
 
 def _tried(attempt: Attempt, ended: float) -> dict[str, object]:

@@ -13,6 +13,7 @@ from service._gen.parley.v1.chat_completion_pb2 import Usage
 from service.dispatch.call import Journal
 from service.errors import ParleyError
 from service.rpc.auth import CallerKey
+from service.tracing.trace import CallTrace
 
 OPEN_TENANT: Final = "default"
 """Of all callers, where no keys are configured."""
@@ -20,7 +21,7 @@ OPEN_TENANT: Final = "default"
 
 @dataclass(slots=True)
 class Call:
-    """One call. It holds no prompt, no answer and no key."""
+    """One call. It holds no prompt, no answer and no key, unless its trace is to have what was asked and answered."""
 
     request_id: str
     method: str
@@ -34,6 +35,10 @@ class Call:
     """When it has to be over, on the clock of `started`."""
     ended: float | None = None
     """When the caller got its status, or was gone."""
+    trace_id: str | None = None
+    """Of the trace that it belongs to, in 32 hexadecimal digits."""
+    trace: CallTrace | None = field(default=None, repr=False)
+    """What is noted for the trace; None where calls are not traced."""
     key: CallerKey | None = None
     """What is configured for the caller's key; None where no keys are configured."""
     model: str | None = None
@@ -46,6 +51,8 @@ class Call:
     is_stored: bool | Literal["later"] | None = None
     """Whether the answer is in the store; "later" for a part of one, which is given to the store without waiting; None
     where nobody wants it to be."""
+    kept_s: float = 0.0
+    """How long the answer waited for the store."""
     journal: Journal = field(default_factory=Journal)
     """Who was asked, how often, and who answers."""
     first_token: float | None = None
@@ -71,6 +78,11 @@ class Call:
     """The task that answers it."""
     drain: asyncio.Task[Any] | None = None
     """The task that reads the answer on since the caller has gone; the call's usage is known at its end."""
+
+    @property
+    def span_id(self) -> str | None:
+        """Of its own span, in 16 hexadecimal digits; None where the trace is not recorded."""
+        return self.trace.span_id if self.trace is not None and self.trace.is_recorded else None
 
     @property
     def tenant(self) -> str:

@@ -28,8 +28,11 @@ from service.rpc.call import CURRENT, Call
 from service.rpc.deadline import requested_timeout_s, sooner
 from service.rpc.frames import forget_frames
 from service.rpc.in_flight import InFlight
+from service.rpc.observer import CallObserver
 from service.rpc.status import TABLE, error_chunk, trailing_metadata
 from service.rpc.told import completion_metadata, failure_metadata, initial_metadata
+from service.tracing.context import TraceContext, read_context
+from service.tracing.trace import Tracing
 
 _log = logging.getLogger(__name__)
 
@@ -49,12 +52,29 @@ _Behaviour: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 
 
 class Guard(grpc.aio.ServerInterceptor):
-    """Stands before every method but those of the health service, and within those of the contract."""
+    """Stands before every method but those of the health service, and within those of the contract.
 
-    def __init__(self, keys: Keys, log: AccessLog, in_flight: InFlight) -> None:
+    Args:
+        keys: Of callers.
+        log: Has a line for each call.
+        in_flight: Counts calls.
+        observers: Are told of each call that has ended, when its line is written.
+        tracing: Decides which calls are recorded; None where none is.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        log: AccessLog,
+        in_flight: InFlight,
+        observers: Sequence[CallObserver] = (),
+        tracing: Tracing | None = None,
+    ) -> None:
         self._keys = keys
         self._access_log = log
         self._in_flight = in_flight
+        self._observers = observers
+        self._tracing = tracing
         self._guarded: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -68,7 +88,10 @@ class Guard(grpc.aio.ServerInterceptor):
         if handler is None or method.startswith(_OPEN_METHODS):
             return handler
         metadata = cast(_MetadataPairs, handler_call_details.invocation_metadata)
-        call = _begin(method, metadata)
+        call, context = _begin(method, metadata)
+        if self._tracing is not None and method.startswith(_OWN_METHODS):
+            call.trace = self._tracing.begin(context)
+            call.trace_id = call.trace.trace_id
         CURRENT.set(call)  # the handler runs in the same task
         try:
             call.key = self._keys.authenticate(metadata)
@@ -168,6 +191,8 @@ class Guard(grpc.aio.ServerInterceptor):
 
         def write(_drain: object = None) -> None:
             self._access_log.write(call, status, reason, param)
+            for observer in self._observers:
+                observer.ended(call, status, reason)
             call.drain = None  # a task that was cancelled holds its frames, and they the request
 
         if call.drain is None:
@@ -176,14 +201,21 @@ class Guard(grpc.aio.ServerInterceptor):
             call.drain.add_done_callback(write)
 
 
-def _begin(method: str, metadata: _MetadataPairs) -> Call:
-    request_id, is_rest = "", False
+def _begin(method: str, metadata: _MetadataPairs) -> tuple[Call, TraceContext | None]:
+    """The call, and the trace that its caller says it belongs to."""
+    request_id, is_rest, parent, states = "", False, "", []
     for name, value in metadata:
         if name == "x-request-id" and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
             request_id = value
         elif name == "x-parley-sse":
             is_rest = True
-    return Call(request_id=request_id or str(uuid.uuid4()), method=method, is_rest=is_rest)
+        elif name == "traceparent":
+            parent = str(value)  # of several, gRPC gives the last
+        elif name == "tracestate":
+            states.append(str(value))
+    context = read_context(parent, ",".join(states)) if parent else None
+    trace_id = None if context is None else context.trace_id
+    return Call(request_id or str(uuid.uuid4()), method, is_rest, trace_id=trace_id), context
 
 
 async def _read(decode: Callable[[bytes], Any] | None, context: Context) -> Any:
@@ -213,7 +245,8 @@ def _failure_of(call: Call, error: BaseException) -> ParleyError | None:
     elif isinstance(error, KeyboardInterrupt | SystemExit):
         raise error
     where = "".join(traceback.format_tb(error.__traceback__))  # its text may hold a prompt or a key
-    _log.error("call %s failed of %s\n%s", call.request_id, type(error).__name__, where)
+    told = {"request_id": call.request_id, "trace_id": call.trace_id}
+    _log.error("call %s failed of %s\n%s", call.request_id, type(error).__name__, where, extra=told)
     return ParleyError(Reason.INTERNAL, f"The service failed; the log tells more of request {call.request_id}.")
 
 

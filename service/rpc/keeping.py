@@ -88,7 +88,7 @@ class Keeping:
         self._has_ended = True
         kept = ChatCompletion()
         kept.CopyFrom(completion)
-        self._call.is_stored = await self._store.keep(self._record(kept, "completed", None))
+        await self._keep(self._record(kept, "completed", None))
 
     async def complete(self) -> None:
         """Store the answer whose last piece has come; returns after the commit.
@@ -99,7 +99,7 @@ class Keeping:
             StorageUnavailable: It is not stored, and has to be.
         """
         self._has_ended = True
-        self._call.is_stored = await self._store.keep(self._record(self._joining.completion(), "completed", None))
+        await self._keep(self._record(self._joining.completion(), "completed", None))
 
     def broken_off(self, error: BaseException | None) -> None:
         """Have stored what has come of an answer that goes no further; nothing, where nothing has.
@@ -114,6 +114,13 @@ class Keeping:
         self._has_ended = True
         self._store.keep_later(self._record(self._joining.completion(), "partial", _reason_of(error, self._call)))
         self._call.is_stored = "later"
+
+    async def _keep(self, record: Record) -> None:
+        began = time.monotonic()
+        try:
+            self._call.is_stored = await self._store.keep(record)
+        finally:
+            self._call.kept_s = time.monotonic() - began
 
     def _record(
         self, completion: ChatCompletion, status: Literal["completed", "partial"], error_reason: str | None

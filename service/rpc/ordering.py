@@ -142,7 +142,10 @@ def _may_drop(request: ChatCompletionRequest, default: bool) -> bool:  # noqa: F
 def _dispatched(prepared: Prepared, identity: Identity, call: Call, *, may_drop: bool) -> DispatchCall:
     request = prepared.request
     first_token_at = call.started + request.max_ttft_ms / 1000 if request.max_ttft_ms else None
-    return DispatchCall(request, identity, may_drop, Deadline(call.deadline_at, first_token_at), call.journal)
+    deadline = Deadline(call.deadline_at, first_token_at)
+    if call.trace is not None:
+        call.trace.asks(request)
+    return DispatchCall(request, identity, may_drop, deadline, call.journal, call.trace)
 
 
 def _answerer(dispatcher: Dispatcher, prepared: Prepared) -> Answerer:

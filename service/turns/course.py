@@ -102,7 +102,7 @@ class Course:
             journal.ends_at = self._tools_by  # the turn's own end is no matter while tools run
         by = self._tools_by if deadline is None else min(self._tools_by, deadline)
         turn = self.number - 1
-        async with aclosing(outcomes(calls, self._offer, by)) as found:
+        async with aclosing(outcomes(calls, self._offer, by, self._call)) as found:
             number = 0
             async for outcome in found:
                 call = calls[number]

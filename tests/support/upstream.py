@@ -38,6 +38,8 @@ class Script:
     """After the events: `[DONE]`; a close without it; a cut connection; or nothing, until the client leaves."""
     delay_s: float = 0.0
     """Before the answer's head."""
+    delays_s: list[float] = field(default_factory=list)
+    """In the place of `delay_s`, of one request after another."""
     gap_s: float = 0.0
     """Before each event."""
     gates: dict[int, threading.Event] = field(default_factory=dict)
@@ -165,7 +167,8 @@ class FakeUpstream:
         return next((script for user, script in list(self._scripts.items()) if user.encode() in raw), None)
 
     async def _play(self, request: web.Request, script: Script) -> web.StreamResponse:
-        await asyncio.sleep(script.delay_s)
+        number = len(script.received) - 1
+        await asyncio.sleep(script.delays_s[number] if number < len(script.delays_s) else script.delay_s)
         answer, events = script.body, script.events
         if script.turns is not None:
             turn = script.turns[len(script.received) - 1]

@@ -31,6 +31,8 @@ from service.rpc.sessions import SessionServicer
 from service.rpc.stored import StoredCompletions
 from service.server import Server
 from service.storage.store import open_store
+from service.telemetry.observing import Observing
+from service.telemetry.pulse import Watched
 
 _log = logging.getLogger(__name__)
 
@@ -78,9 +80,11 @@ async def _serve(settings: config.Config, file: ConfigFile, stopping: asyncio.Ev
     composition = Composition(group, renderer, readiness.refresh)
     generation = composition.build(settings)
     set_keys(keys, settings.auth)
-    server = Server(settings.server, Guard(keys, AccessLog(), in_flight), in_flight, health, drains)
+    observing = Observing(settings.telemetry)
+    guard = Guard(keys, AccessLog(), in_flight, observing.observers, observing.traces)
+    server = Server(settings.server, guard, in_flight, health, drains)
     live = Live(generation, composition, current=current, keys=keys, readiness=readiness, server=server)
-    reloader = Reloader(file, live.adopt)
+    reloader = Reloader(file, live.adopt, told=observing.metrics.reloaded)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
     store = None if settings.storage is None else open_store(settings.storage)
     chat = ChatServicer(
@@ -94,7 +98,8 @@ async def _serve(settings: config.Config, file: ConfigFile, stopping: asyncio.Ev
         readiness.refresh()
         if store is not None:
             storing.append(group.create_task(store.run()))
-        addresses = await server.start(chat, ModelServicer(current), SessionServicer(store))
+        told_at = observing.metrics.start(Watched(current, in_flight, health, store), group)
+        addresses = await server.start(chat, ModelServicer(current), SessionServicer(store)) | told_at
         reloading.append(group.create_task(reloader.run()))
         # What is built by now lives long: the collector need not look at it again.
         gc.freeze()
@@ -110,6 +115,7 @@ async def _serve(settings: config.Config, file: ConfigFile, stopping: asyncio.Ev
         await _end(storing)
         if store is not None:
             await store.aclose()
+        await observing.aclose()
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 
 _RELOADED: Final = frozenset({"drain_grace_s", "drain_notice_s"})
 """What a reload takes of `server`; the rest is read as the service starts."""
+_READ_ONCE: Final = ("storage", "telemetry")
+"""Sections that are read as the service starts."""
 
 
 class Live:
@@ -45,7 +47,7 @@ class Live:
         server: Server,
     ) -> None:
         self._generation = generation
-        self._storage = generation.settings.storage
+        self._begun_with = generation.settings
         self._composition = composition
         self._current = current
         self._keys = keys
@@ -78,8 +80,7 @@ class Live:
         self._generation = new
         self._readiness.refresh()
         unheeded = [f"server.{name}" for name in _unheeded(self._server.settings, settings.server)]
-        if settings.storage != self._storage:
-            unheeded.append("storage")
+        unheeded += [name for name in _READ_ONCE if getattr(settings, name) != getattr(self._begun_with, name)]
         for name in unheeded:
             _log.warning("%s has changed in the file: it takes effect when the service is started anew", name)
         _log.info("took the configuration anew: %s", _changes(last, new))

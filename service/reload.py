@@ -7,7 +7,7 @@ import logging
 import traceback
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from service import config
 from service.errors import ConfigError
@@ -15,6 +15,7 @@ from service.key_file import FileState, file_state
 
 _log = logging.getLogger(__name__)
 
+Result: TypeAlias = Literal["adopted", "refused"]
 _LOOK_EVERY_S: Final = 1.0
 """A changed file is taken once two looks have found it the same: by then whoever writes it is done."""
 
@@ -66,6 +67,7 @@ class Reloader:
         file: The configuration's.
         adopt: Puts a configuration in force, or raises ConfigError and has changed nothing.
         look_every_s: How often to look for a change.
+        told: Called with what became of a configuration that was read anew.
     """
 
     def __init__(
@@ -73,10 +75,12 @@ class Reloader:
         file: ConfigFile,
         adopt: Callable[[config.Config], Coroutine[Any, Any, None]],
         look_every_s: float = _LOOK_EVERY_S,
+        told: Callable[[Result], None] = lambda _result: None,
     ) -> None:
         self._file = file
         self._adopt = adopt
         self._look_every_s = look_every_s
+        self._told = told
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
@@ -105,6 +109,7 @@ class Reloader:
                     self.ask()
                     return
             adopting.result()
+            self._told("adopted")
         finally:
             await _ended(adopting)
 
@@ -116,8 +121,10 @@ class Reloader:
             settings = await asyncio.to_thread(self._file.load)
             await self._adopt_unless_outdated(settings)
         except ConfigError as error:
+            self._told("refused")
             _log.error("the new configuration can't be used, the last one stays in force: %s", error)
         except Exception as error:  # noqa: BLE001 - a fault of the service's own, which must not end running calls
+            self._told("refused")
             where = "".join(traceback.format_tb(error.__traceback__))  # its text may hold a key
             _log.error(
                 "the new configuration could not be taken, the last one stays in force: %s\n%s",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, Final
 
 import grpc
 
 from service.errors import deadline_exceeded, shutting_down
 from service.rpc.call import Call
+
+_STREAM: Final = "/StreamChatCompletion"
+"""The one method that answers in pieces."""
 
 
 class InFlight:
@@ -19,6 +22,8 @@ class InFlight:
         self._calls: dict[int, Call] = {}
         self._idle = asyncio.Event()
         self._idle.set()
+        self.streams = 0
+        """How many of them are streams."""
         self.is_closed = False
         """Whether new calls are to be refused."""
 
@@ -32,6 +37,8 @@ class InFlight:
         """
         call.task = asyncio.current_task()
         self._calls[id(call)] = call
+        is_stream = call.method.endswith(_STREAM)
+        self.streams += is_stream
         self._idle.clear()
         timer = _timer(call)
 
@@ -39,6 +46,7 @@ class InFlight:
             if timer is not None:
                 timer.cancel()
             del self._calls[id(call)]
+            self.streams -= is_stream
             if not self._calls:
                 self._idle.set()
 

@@ -61,6 +61,11 @@ class Store:
         return self._availability.is_up
 
     @property
+    def waiting(self) -> int:
+        """How many records wait to be written."""
+        return len(self._queue)
+
+    @property
     def lost(self) -> int:
         """How many records were given up without anybody being told: a counter for operators."""
         return self._lost

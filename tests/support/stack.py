@@ -87,6 +87,7 @@ class Stack:
     gateway: Part | None
     grpc_address: str
     health_address: str | None = None
+    metrics_address: str | None = None
     http_address: str = ""
 
     @property
@@ -146,6 +147,7 @@ def running(
         **os.environ,
         "PARLEY_CONFIG": str(file),
         "PARLEY_GRPC_ADDRESS": "127.0.0.1:0",
+        "PARLEY_METRICS_ADDRESS": "127.0.0.1:0",
         "PARLEY_DATA_DIR": str(folder / "data"),  # without a configuration there is a store, too
         "PYTHONUNBUFFERED": "1",
         **(environ or {}),
@@ -154,7 +156,7 @@ def running(
     parts = [service]
     try:
         addresses = _service_addresses(service)
-        stack = Stack(service, None, addresses["grpc"], addresses.get("health"))
+        stack = Stack(service, None, addresses["grpc"], addresses.get("health"), addresses.get("metrics"))
         if gateway:
             stack.gateway, stack.http_address = _start_gateway(addresses["grpc"], folder, env, ca_file)
             parts.append(stack.gateway)
@@ -198,6 +200,7 @@ def _start_gateway(
         | {
             "PARLEY_UPSTREAM_ADDRESS": grpc_address,
             "PARLEY_HTTP_ADDRESS": "127.0.0.1:0",
+            "PARLEY_GATEWAY_METRICS_ADDRESS": "127.0.0.1:0",
             "PARLEY_ENVOY_ADMIN_ADDRESS": "127.0.0.1:0",
             "PARLEY_ENVOY_ADMIN_ADDRESS_PATH": str(admin),
         },
@@ -249,7 +252,10 @@ def _http_address(gateway: Part, admin: Path) -> str:
                 listeners = json.load(answer)["listener_statuses"]
         except OSError:
             return ""
-        socket = listeners[0]["local_address"]["socket_address"]
+        sockets = {listener["name"]: listener["local_address"]["socket_address"] for listener in listeners}
+        if "http" not in sockets:
+            return ""
+        socket = sockets["http"]
         return f"{socket['address']}:{socket['port_value']}"
 
     return wait_for(find, START_S)

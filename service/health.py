@@ -2,7 +2,8 @@
 
 The overall name tells whether calls should be sent to this replica, which no failure of a provider changes: another
 replica asks the same providers, and a gateway that sends no calls here could not tell callers why. Whether a
-conversation can be answered at all, ChatService's name tells.
+conversation can be answered at all, ChatService's name tells. `liveness` is SERVING as long as the process can answer:
+whoever restarts what is broken must not do so while an embedded model loads, or running calls finish.
 
 grpcio's own servicer writes to watchers while it holds the lock that a change of state needs: one
 watcher that reads nothing would freeze the state for everybody.
@@ -32,14 +33,15 @@ CHAT_SERVICE: Final = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"
 MODEL_SERVICE: Final = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 SESSION_SERVICE: Final = session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name
 SERVICES: Final = (CHAT_SERVICE, MODEL_SERVICE, SESSION_SERVICE)
+LIVENESS: Final = "liveness"
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """Tells whether calls can be answered. NOT_SERVING until told otherwise."""
+    """Tells whether calls can be answered. NOT_SERVING until told otherwise, `liveness` aside."""
 
     def __init__(self) -> None:
         # The values are of an enum that the stubs do not name.
-        self._states: dict[str, Any] = dict.fromkeys((OVERALL, *SERVICES), NOT_SERVING)
+        self._states: dict[str, Any] = {**dict.fromkeys((OVERALL, *SERVICES), NOT_SERVING), LIVENESS: SERVING}
         self._is_final = False
         self._changed = asyncio.Event()
 
@@ -49,14 +51,20 @@ class Health(health_pb2_grpc.HealthServicer):
             others = dict.fromkeys((OVERALL, MODEL_SERVICE, SESSION_SERVICE), takes_calls)
             self._set({**others, CHAT_SERVICE: answers_chats})
 
+    @property
+    def takes_calls(self) -> bool:
+        """Whether calls should be sent to this replica."""
+        return bool(self._states[OVERALL] == SERVING)
+
     def shut_down(self) -> None:
-        """Set NOT_SERVING for good."""
+        """Set NOT_SERVING for good, `liveness` aside."""
         self._is_final = True
-        self._set(dict.fromkeys(self._states, False))
+        self._set(dict.fromkeys((OVERALL, *SERVICES), False))
         self._changed.set()
 
     def _set(self, are_serving: Mapping[str, bool]) -> None:
-        states = {name: SERVING if is_serving else NOT_SERVING for name, is_serving in are_serving.items()}
+        told = {name: SERVING if is_serving else NOT_SERVING for name, is_serving in are_serving.items()}
+        states = {**self._states, **told}
         if states != self._states:
             self._states = states
             changed, self._changed = self._changed, asyncio.Event()

@@ -17,7 +17,7 @@ from service import config
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk, Choice
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
-from service.health import NOT_SERVING, SERVING, Health
+from service.health import LIVENESS, NOT_SERVING, SERVING, Health
 from service.limits import Limits
 from tests.conftest import KEY, stack_config
 from tests.support.faces import grpc_failure
@@ -278,3 +278,5 @@ async def test_health_is_final_after_a_shutdown() -> None:
     states.append((await health.Check(HealthCheckRequest(), None)).status)  # type: ignore[arg-type]
 
     assert states == [SERVING, NOT_SERVING, SERVING, NOT_SERVING]
+    alive = await health.Check(HealthCheckRequest(service=LIVENESS), None)  # type: ignore[arg-type]
+    assert alive.status == SERVING, "nobody shall end it before the drain is over"

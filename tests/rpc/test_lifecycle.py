@@ -21,7 +21,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
-from service.health import SERVICES
+from service.health import LIVENESS, SERVICES
 from tests.conftest import KEY, stack_config
 from tests.support.faces import grpc_failure
 from tests.support.health import health_stub
@@ -43,7 +43,7 @@ def _check(channel: grpc.Channel, name: str = "") -> int:
     return status
 
 
-@pytest.mark.parametrize("name", ["", *SERVICES])
+@pytest.mark.parametrize("name", ["", *SERVICES, LIVENESS])
 def test_health_needs_no_key_and_knows_every_service(stack: Stack, name: str) -> None:
     with stack.channel() as channel:
         assert _check(channel, name) == SERVING
@@ -66,6 +66,7 @@ def test_health_is_not_serving_while_no_model_can_be_served(tmp_path: Path) -> N
     with running(config, tmp_path, gateway=False) as stack, stack.channel() as channel:
         assert _check(channel) == NOT_SERVING
         assert {name: _check(channel, name) for name in SERVICES} == dict.fromkeys(SERVICES, NOT_SERVING)
+        assert _check(channel, LIVENESS) == SERVING, "nobody shall restart it for that"
 
 
 def test_health_follows_the_embedded_model(tmp_path: Path) -> None:
@@ -198,7 +199,12 @@ def test_it_runs_and_ends_without_standard_streams(upstream: FakeUpstream, tmp_p
         ["/bin/sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-m", "service"],
         stdout=subprocess.DEVNULL,
         cwd=ROOT,
-        env={**os.environ, "PARLEY_CONFIG": str(tmp_path / "parley.yaml"), "PARLEY_GRPC_ADDRESS": address},
+        env={
+            **os.environ,
+            "PARLEY_CONFIG": str(tmp_path / "parley.yaml"),
+            "PARLEY_GRPC_ADDRESS": address,
+            "PARLEY_METRICS_ADDRESS": "127.0.0.1:0",
+        },
     )
     try:
         with grpc.insecure_channel(address) as channel:

@@ -37,6 +37,11 @@ test: $(STAMP)
 test-images: $(STAMP)
 	PARLEY_TEST_IMAGES=1 $(BIN)/pytest tests/deploy/test_image_builds.py
 
+# Rolls the rendered manifests out without a cluster, in namespaces that end with it; needs root, kubectl and minutes.
+test-rollout: $(STAMP)
+	unshare --net --mount --pid --fork --kill-child --mount-proc \
+	  $(BIN)/python -m pytest tests/rollout --timeout 280
+
 generate: $(STAMP)
 	$(BIN)/python protos/generate.py
 

@@ -94,9 +94,9 @@ class Reader:
 
 
 @contextmanager
-def quick_upstream() -> Iterator[Reader]:
-    """Run the provider until the block is left."""
-    command = [sys.executable, "-m", "tests.support.quick_upstream"]
+def quick_upstream(host: str = "127.0.0.1") -> Iterator[Reader]:
+    """Run the provider at an address of this machine until the block is left."""
+    command = [sys.executable, "-m", "tests.support.quick_upstream", host]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         try:
@@ -316,14 +316,14 @@ def _whole(api: str, text: str, calls: list[dict[str, Any]] | None = None) -> An
     return {**head, "choices": [choice], "usage": _USAGE}
 
 
-async def _serve() -> None:
+async def _serve(host: str) -> None:
     told, connections = Told(), set[_Connection]()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(told, connections), "127.0.0.1", 0, backlog=4096)
-    sys.stdout.write(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}\n")
+    server = await loop.create_server(lambda: _Connection(told, connections), host, 0, backlog=4096)
+    sys.stdout.write(f"http://{host}:{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve())
+    uvloop.run(_serve(*sys.argv[1:] or ["127.0.0.1"]))

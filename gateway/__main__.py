@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import errno
 import os
 import shutil
@@ -12,8 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from gateway.addresses import ConfigError, Endpoint
 from gateway.bootstrap import render, render_json
-from gateway.config import Config, ConfigError, Endpoint, load_config
+from gateway.config import Config, load_config
 from gateway.hint import hint
 
 COMMANDS = {
@@ -58,7 +60,10 @@ def _check(config: Config) -> int:
 def _run(config: Config) -> None:
     """Replace this process by Envoy's supervisor, which needs much less memory."""
     _open_standard_streams()
-    _check_unused(config.listener)
+    _check_unused("gateway.http_address", config.listener)
+    if config.operations is not None:
+        _check_unused("gateway.metrics_address", config.operations)
+        config = dataclasses.replace(config, admin=_with_port(config.admin))
     if config.admin_address_path is not None and Path(config.admin_address_path).is_file():
         Path(config.admin_address_path).unlink()  # of an earlier run, whose port may be another's by now
     address_path = config.admin_address_path or _inherited_file("")
@@ -70,7 +75,7 @@ def _run(config: Config) -> None:
     os.execv(command[0], command)  # noqa: S606  # no shell is wanted
 
 
-def _check_unused(address: Endpoint) -> None:
+def _check_unused(place: str, address: Endpoint) -> None:
     """Raise ConfigError where another process listens: Envoy would share the port and get a part of its connections."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
@@ -81,7 +86,22 @@ def _check_unused(address: Endpoint) -> None:
             probe.bind((address.host, address.port))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:  # all else Envoy tells; it may also have rights that this process has not
-            raise ConfigError(f"gateway.http_address: {address} can't be listened at: {error.strerror}") from error
+            raise ConfigError(f"{place}: {address} can't be listened at: {error.strerror}") from error
+
+
+def _with_port(admin: Endpoint) -> Endpoint:
+    """The admin address with a port of its own, which the route to the metrics has to name.
+
+    A free port stays taken by a socket that this process and its children keep. It does not listen, so Envoy can.
+    """
+    if admin.port != 0:
+        return admin
+    taken = socket.socket(socket.AF_INET6 if ":" in admin.host else socket.AF_INET)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    taken.bind((admin.host, 0))
+    port: int = taken.getsockname()[1]
+    os.set_inheritable(taken.detach(), True)  # noqa: FBT003  # its only form
+    return dataclasses.replace(admin, port=port)
 
 
 def _open_standard_streams() -> None:

@@ -5,19 +5,36 @@ from __future__ import annotations
 import json
 
 import yaml
-from betterproto2 import Casing
-from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
-from envoy_data_plane.envoy.config.core.v3 import Node
-from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
-from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import DownstreamConnectionsConfig
-from envoy_data_plane.google.protobuf import Any
+from envoy_data_plane.envoy.config.bootstrap.v3 import (
+    Admin,
+    Bootstrap,
+    BootstrapStaticResources,
+    LayeredRuntime,
+    RuntimeLayer,
+)
+from envoy_data_plane.envoy.config.core.v3 import Node, TypedExtensionConfig
+from envoy_data_plane.envoy.extensions.network.dns_resolver.cares.v3 import CaresDnsResolverConfig
+from envoy_data_plane.google.protobuf import Any, Struct
 
+from gateway.addresses import Endpoint
 from gateway.cluster import build_cluster, envoy_address
 from gateway.config import Config
 from gateway.listener import build_listener
+from gateway.operations import build_admin_cluster, build_operations
+from gateway.overload import build_overload_manager
+from gateway.statistics import build_statistics
+from gateway.tracing import build_collector_cluster
 
-# 1,000 open streams took 79 MB; this many would take what a small machine has.
-MAX_CONNECTIONS = 20_000
+# A name server that does not answer holds up the start this long, twice.
+DNS_TIMEOUT_S, DNS_TRIES = 2, 2
+# Frames of one connection that begin a request are read one at a time, then other connections have their turn.
+# Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge, 2026-11-22.
+# Spans go out each second, or as soon as there are many, rather than whenever there are five.
+RUNTIME: dict[str, object] = {
+    "http.max_requests_per_io_cycle": 1,
+    "tracing.opentelemetry.flush_interval_ms": 1000,
+    "tracing.opentelemetry.min_flush_spans": 100,
+}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -33,23 +50,32 @@ _Dumper.add_representer(str, _represent_text)
 
 def build_bootstrap(config: Config) -> Bootstrap:
     """The whole configuration of Envoy; nothing is fetched at run time."""
+    listeners, clusters = [build_listener(config)], [build_cluster(config)]
+    if config.operations is not None:
+        listeners.append(build_operations(config.operations))
+        clusters.append(build_admin_cluster(config.admin))
+    if config.tracing is not None:
+        clusters.append(build_collector_cluster(config.tracing))
     return Bootstrap(
         node=Node(id="parley-gateway", cluster="parley"),
         admin=Admin(address=envoy_address(config.admin)),
-        overload_manager=_connection_limit(),
-        static_resources=BootstrapStaticResources(listeners=[build_listener(config)], clusters=[build_cluster(config)]),
+        overload_manager=build_overload_manager(config.gateway),
+        stats_config=build_statistics(),
+        layered_runtime=LayeredRuntime(
+            layers=[RuntimeLayer(name="parley", static_layer=Struct.from_dict(RUNTIME))],
+        ),
+        typed_dns_resolver_config=_dns_resolver(config.name_servers),
+        static_resources=BootstrapStaticResources(listeners=listeners, clusters=clusters),
     )
 
 
-def _connection_limit() -> OverloadManager:
-    monitor = DownstreamConnectionsConfig(max_active_downstream_connections=MAX_CONNECTIONS)
-    return OverloadManager(
-        resource_monitors=[
-            ResourceMonitor(
-                name="envoy.resource_monitors.global_downstream_max_connections", typed_config=Any.pack(monitor)
-            )
-        ]
+def _dns_resolver(name_servers: tuple[Endpoint, ...]) -> TypedExtensionConfig:
+    cares = CaresDnsResolverConfig(
+        resolvers=[envoy_address(server) for server in name_servers],
+        query_timeout_seconds=DNS_TIMEOUT_S,
+        query_tries=DNS_TRIES,
     )
+    return TypedExtensionConfig(name="envoy.network.dns_resolver.cares", typed_config=Any.pack(cares))
 
 
 def render(config: Config) -> str:
@@ -63,5 +89,5 @@ def render_json(config: Config) -> str:
 
 
 def _tree(config: Config) -> dict[str, object]:
-    # Snake case, as Envoy's documentation writes it.
-    return build_bootstrap(config).to_dict(casing=Casing.SNAKE)
+    # Names as Envoy's documentation writes them, which those of the fields are. Casing.SNAKE makes `5_xx` of `5xx`.
+    return build_bootstrap(config).to_dict(casing=str)  # type: ignore[arg-type]  # only called, with a name

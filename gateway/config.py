@@ -1,31 +1,39 @@
 """Configuration of the gateway: the YAML file it shares with the service, and the environment.
 
-The gateway owns the section `gateway` and is strict there. Of `server` and `auth` it reads the few
+The gateway owns the section `gateway` and is strict there. Of `server`, `auth` and `telemetry` it reads the few
 keys it needs and leaves the rest, like every other section, to the service.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
 
+from gateway.addresses import ConfigError, Endpoint, bindable, name_server, reachable
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Endpoint",
+    "GatewaySection",
+    "ListenerTls",
+    "TracingConfig",
+    "UpstreamTls",
+    "load_config",
+]
+
 DEFAULT_GRPC_ADDRESS = "127.0.0.1:50051"
 DEFAULT_MODEL = "smollm2"
 DEFAULT_ADMIN_ADDRESS = "127.0.0.1:9901"
-PORT_MAX = 65535
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what to call when the service binds all
-
-
-class ConfigError(Exception):
-    """The configuration can't be used; the message names the path and what was expected."""
+DEFAULT_OTLP_PORT = 4317
 
 
 class ListenerTls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,8 +57,12 @@ class GatewaySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The section `gateway`."""
 
     http_address: str = "127.0.0.1:8080"
+    metrics_address: str | None = "127.0.0.1:9465"
+    """Where `/metrics`, `/healthz` and `/readyz` are, without TLS; None: nowhere but the last two at `http_address`."""
     upstream_addresses: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | None = None
     """Where the replicas of the service listen; without it, there is the one of `server.grpc_address`."""
+    dns_resolvers: tuple[str, ...] = ()
+    """IP addresses, with or without a port, of who is asked for the replicas' names; default: what the system asks."""
     cors_origins: tuple[str, ...] = ()
     # Images in base64 need much; the service takes gRPC messages that hold no more.
     max_body_mib: Annotated[int, msgspec.Meta(ge=1, le=32)] = 32
@@ -59,6 +71,13 @@ class GatewaySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stream_idle_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 900
     # Longer than the service's own 30 s, whose last words need a way out.
     drain_grace_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 35
+    # How long a client keeps to this gateway where there are several: new ones get their part within so much.
+    max_connection_age_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 600
+    # 1,000 open streams took 79 MB; this many would take what a small machine has.
+    max_connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
+    max_open_calls: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
+    # What that many streams take stays below the 90 % from which on calls are refused.
+    max_heap_mib: Annotated[int, msgspec.Meta(ge=32, le=1_048_576)] | None = 2048
 
 
 class ServerSection(msgspec.Struct, frozen=True):
@@ -75,46 +94,46 @@ class AuthSection(msgspec.Struct, frozen=True):
     keys: tuple[object, ...] = ()
 
 
+class OtlpSection(msgspec.Struct, frozen=True):
+    """What the gateway reads of `telemetry.otlp`."""
+
+    endpoint: str
+    ca_file: str | None = None
+
+
+class TracesSection(msgspec.Struct, frozen=True):
+    """What the gateway reads of `telemetry.traces`."""
+
+    sample_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
+
+
+class TelemetrySection(msgspec.Struct, frozen=True):
+    """What the gateway reads of the section `telemetry`."""
+
+    service_name: str = "parley"
+    otlp: OtlpSection | None = None
+    traces: TracesSection | None = None
+
+
 class Document(msgspec.Struct, frozen=True):
     """The YAML file, as far as the gateway reads it. A section may be empty."""
 
     gateway: GatewaySection | None = None
     server: ServerSection | None = None
     auth: AuthSection | None = None
+    telemetry: TelemetrySection | None = None
     models: dict[str, object] | None = None
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """Where something listens: an IP address or a name with a port, or a Unix socket."""
+class TracingConfig:
+    """Where spans go, and how many."""
 
-    host: str
-    port: int
-    unix_path: str | None = None
-
-    def __str__(self) -> str:
-        if self.unix_path is not None:
-            return f"unix:{self.unix_path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def is_ip(self) -> bool:
-        """Whether the host is an IP address rather than a name."""
-        try:
-            ipaddress.ip_address(self.host)
-        except ValueError:
-            return False
-        return True
-
-    @property
-    def is_name(self) -> bool:
-        """Whether the host has to be looked up."""
-        return self.unix_path is None and not self.is_ip
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        return self.is_ip and ipaddress.ip_address(self.host).is_loopback
+    collector: Endpoint
+    has_tls: bool
+    ca_file: str | None
+    service_name: str
+    sample_ratio: float
 
 
 @dataclass(frozen=True)
@@ -130,6 +149,11 @@ class Config:
     first_model: str = DEFAULT_MODEL
     """A model to show to new users."""
     admin_address_path: str | None = None
+    operations: Endpoint | None = None
+    """Where metrics and probes are served."""
+    name_servers: tuple[Endpoint, ...] = ()
+    """Empty: the system's."""
+    tracing: TracingConfig | None = None
 
 
 def load_config(environ: Mapping[str, str] | None = None) -> Config:
@@ -143,8 +167,13 @@ def load_config(environ: Mapping[str, str] | None = None) -> Config:
     gateway = document.gateway or GatewaySection()
     server, auth = document.server or ServerSection(), document.auth or AuthSection()
 
-    listener = _bindable(*_setting(env, "PARLEY_HTTP_ADDRESS", "gateway.http_address", gateway.http_address))
-    admin = _bindable(*_setting(env, "PARLEY_ENVOY_ADMIN_ADDRESS", "the admin address", DEFAULT_ADMIN_ADDRESS))
+    listener = bindable(*_setting(env, "PARLEY_HTTP_ADDRESS", "gateway.http_address", gateway.http_address))
+    admin = bindable(*_setting(env, "PARLEY_ENVOY_ADMIN_ADDRESS", "the admin address", DEFAULT_ADMIN_ADDRESS))
+
+    if not admin.is_loopback:
+        raise ConfigError(
+            f"PARLEY_ENVOY_ADMIN_ADDRESS: expected a loopback address, got {admin}: whoever reaches it can end Envoy"
+        )
 
     config = Config(
         gateway=gateway,
@@ -154,7 +183,13 @@ def load_config(environ: Mapping[str, str] | None = None) -> Config:
         has_keys=bool(auth.keys),
         first_model=next(iter(document.models or ()), DEFAULT_MODEL),
         admin_address_path=env.get("PARLEY_ENVOY_ADMIN_ADDRESS_PATH") or None,
+        operations=_operations(env, gateway.metrics_address),
+        name_servers=tuple(
+            name_server(f"gateway.dns_resolvers[{number}]", text) for number, text in enumerate(gateway.dns_resolvers)
+        ),
+        tracing=_tracing(document.telemetry or TelemetrySection()),
     )
+    _check_different(config)
     _check_exposure(config, allow_open=auth.allow_open)
     _check_tls(config, service_has_tls=server.tls is not None)
     _check_origins(gateway.cors_origins)
@@ -198,42 +233,34 @@ def _setting(env: Mapping[str, str], variable: str, place: str, value: str) -> t
     return (variable, env[variable]) if env.get(variable) else (place, value)
 
 
-def parse_address(place: str, text: str) -> Endpoint:
-    """Read `host:port` or `[ipv6]:port`; `place` names the setting in errors.
-
-    Raises:
-        ConfigError: It is neither.
-    """
-    match = re.fullmatch(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})", text)
-    if match is None or int(match["port"]) > PORT_MAX:
-        raise ConfigError(f"{place}: expected host:port or [ipv6]:port, got {text!r}")
-    endpoint = Endpoint(match["v6"] or match["host"], int(match["port"]))
-    if match["v6"] and not endpoint.is_ip:
-        raise ConfigError(f"{place}: expected an IPv6 address in the brackets, got {text!r}")
-    return endpoint
+def _operations(env: Mapping[str, str], address: str | None) -> Endpoint | None:
+    place, text = _setting(env, "PARLEY_GATEWAY_METRICS_ADDRESS", "gateway.metrics_address", address or "")
+    return bindable(place, text) if text or address is not None else None
 
 
-def _bindable(place: str, text: str) -> Endpoint:
-    """An address to listen on; Envoy takes no names there. Port 0 lets the system choose."""
-    endpoint = parse_address(place, text)
-    if endpoint.host == "localhost":
-        return Endpoint("127.0.0.1", endpoint.port)
-    if not endpoint.is_ip:
-        raise ConfigError(f"{place}: expected an IP address to listen on (or localhost), got {text!r}")
-    return endpoint
+def _tracing(telemetry: TelemetrySection) -> TracingConfig | None:
+    if telemetry.traces is None:
+        return None
+    if telemetry.otlp is None:
+        raise ConfigError("telemetry.traces: needs `telemetry.otlp`, where they are sent to")
+    return TracingConfig(
+        collector=_collector(telemetry.otlp.endpoint),
+        has_tls=telemetry.otlp.endpoint.startswith("https:"),
+        ca_file=telemetry.otlp.ca_file,
+        service_name=f"{telemetry.service_name}-gateway",
+        sample_ratio=telemetry.traces.sample_ratio,
+    )
 
 
-def _reachable(place: str, text: str) -> Endpoint:
-    """An address to connect to."""
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:").removeprefix("//")
-        if not path.startswith("/"):
-            raise ConfigError(f"{place}: expected unix:/absolute/path, got {text!r}")
-        return Endpoint("localhost", 0, unix_path=path)
-    endpoint = parse_address(place, text)
-    if endpoint.port == 0:
-        raise ConfigError(f"{place}: expected the port that the service listens on, got 0; set PARLEY_UPSTREAM_ADDRESS")
-    return Endpoint(WILDCARDS.get(endpoint.host, endpoint.host), endpoint.port)
+def _collector(url: str) -> Endpoint:
+    try:
+        parts = urlsplit(url)
+        port = DEFAULT_OTLP_PORT if parts.port is None else parts.port
+    except ValueError:  # a port that is none
+        parts, port = urlsplit(""), 0
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        raise ConfigError("telemetry.otlp.endpoint: expected a URL such as http://collector:4317")
+    return Endpoint(parts.hostname, port)
 
 
 def _upstreams(env: Mapping[str, str], gateway: GatewaySection, server: ServerSection) -> tuple[Endpoint, ...]:
@@ -249,7 +276,7 @@ def _upstreams(env: Mapping[str, str], gateway: GatewaySection, server: ServerSe
         places, texts = [place], [text]
     endpoints: list[Endpoint] = []
     for place, text in zip(places, texts, strict=True):
-        endpoint = _reachable(place, text)
+        endpoint = reachable(place, text)
         if endpoint in endpoints:
             raise ConfigError(f"{place}: expected different addresses, got {endpoint} twice")
         endpoints.append(endpoint)
@@ -257,6 +284,14 @@ def _upstreams(env: Mapping[str, str], gateway: GatewaySection, server: ServerSe
         # Envoy resolves names for whole clusters, and those can't hold sockets.
         raise ConfigError(f"{places[0]}: expected either Unix sockets or names of hosts, got both")
     return tuple(endpoints)
+
+
+def _check_different(config: Config) -> None:
+    """Envoy would have two listeners share a port, and each get a part of its connections."""
+    if config.operations is not None and config.operations == config.listener and config.listener.port != 0:
+        raise ConfigError(
+            f"gateway.metrics_address: expected another address than gateway.http_address {config.listener}"
+        )
 
 
 def _check_exposure(config: Config, *, allow_open: bool) -> None:

@@ -48,13 +48,20 @@ def build_filters(config: Config) -> list[HttpFilter]:
     return [
         _filter(names.HEADERS_FILTER, Any.pack(_header_mutation())),
         _filter(names.CORS_FILTER, Any.pack(Cors())),
-        _filter(names.HEALTHZ_FILTER, Any.pack(_health_filter("/healthz", {}))),
-        _filter(names.READYZ_FILTER, Any.pack(_health_filter("/readyz", {CLUSTER: ANY_HEALTHY}))),
+        *health_filters(),
         _filter(names.GRPC_WEB_FILTER, Any.pack(GrpcWeb())),
         _filter(names.JSON_TO_METADATA_FILTER, Any.pack(_stream_to_metadata())),
         _filter(names.LUA_FILTER, Any.pack(_lua())),
         _filter(names.TRANSCODER_FILTER, Any.pack(_transcoder(config.gateway.max_body_mib * MIB))),
         _filter(names.ROUTER_FILTER, Any.pack(Router(suppress_envoy_headers=True))),
+    ]
+
+
+def health_filters() -> list[HttpFilter]:
+    """Answer `/healthz` and `/readyz`."""
+    return [
+        _filter(names.HEALTHZ_FILTER, Any.pack(_health_filter("/healthz", {}))),
+        _filter(names.READYZ_FILTER, Any.pack(_health_filter("/readyz", {CLUSTER: ANY_HEALTHY}))),
     ]
 
 

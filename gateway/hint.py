@@ -10,7 +10,8 @@ import ssl
 import sys
 import time
 
-from gateway.config import WILDCARDS, Config, Endpoint
+from gateway.addresses import WILDCARDS, Endpoint
+from gateway.config import Config
 
 PATIENCE_S = 120
 POLL_S = 0.3

@@ -1,4 +1,4 @@
-"""The one listener: HTTP/1.1 and HTTP/2 on one port, with or without TLS."""
+"""The listener for clients: HTTP/1.1 and HTTP/2 on one port, with or without TLS."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from datetime import timedelta
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, NotHealthCheckFilter
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation, HeaderMutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import (
-    DataSource,
     Http1ProtocolOptions,
     Http2ProtocolOptions,
     HttpProtocolOptions,
     SubstitutionFormatString,
     TcpKeepalive,
-    TransportSocket,
     TypedExtensionConfig,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
@@ -28,20 +26,18 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
     HeaderMutation as EarlyHeaderMutation,
 )
 from envoy_data_plane.envoy.extensions.request_id.uuid.v3 import UuidRequestIdConfig
-from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
-    CertificateValidationContext,
-    CommonTlsContext,
-    DownstreamTlsContext,
-)
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any, Struct
 
-from gateway.cluster import KEEPALIVE, WINDOW_BYTES, certificate, envoy_address
-from gateway.config import Config, ListenerTls
+from gateway.cluster import KEEPALIVE, WINDOW_BYTES, envoy_address
+from gateway.config import Config
 from gateway.filters import build_filters
 from gateway.local_reply import build_local_reply
 from gateway.names import INTERNAL_PREFIXES, NO_METADATA_KEY
 from gateway.routes import build_routes
+from gateway.tls import downstream_socket
+from gateway.tracing import build_tracing
 
 # One line per request. The path of a stream is the gateway's internal one, with ":stream". No query (it may hold a key), no header but the request id.
 ACCESS_LOG = {
@@ -53,11 +49,17 @@ ACCESS_LOG = {
     "flags": "%RESPONSE_FLAGS%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "duration_ms": "%DURATION%",
+    "first_byte_ms": "%RESPONSE_DURATION%",
+    "upstream_first_byte_ms": "%COMMON_DURATION(US_TX_BEG:US_RX_BEG:ms)%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     "bytes_received": "%BYTES_RECEIVED%",
     "bytes_sent": "%BYTES_SENT%",
     "request_id": "%REQ(X-REQUEST-ID)%",
     "upstream": "%UPSTREAM_HOST%",
 }
+TRACED = {"trace_id": "%TRACE_ID%"}
+# A client's, which nobody has looked at: no more of it than a valid one has.
+UNTRACED = {"traceparent": "%REQ(TRACEPARENT):55%"}
 
 
 def build_listener(config: Config) -> Listener:
@@ -68,8 +70,11 @@ def build_listener(config: Config) -> Listener:
     tls = config.gateway.tls
     return Listener(
         name="http",
+        stat_prefix="http",
         address=envoy_address(config.listener),
-        filter_chains=[FilterChain(filters=[manager], transport_socket=None if tls is None else _tls_socket(tls))],
+        filter_chains=[
+            FilterChain(filters=[manager], transport_socket=None if tls is None else downstream_socket(tls))
+        ],
         per_connection_buffer_limit_bytes=WINDOW_BYTES,
         # Finds clients that went away without a word: HTTP/1.1 has no pings.
         tcp_keepalive=TcpKeepalive(keepalive_time=30, keepalive_interval=10, keepalive_probes=3),
@@ -89,14 +94,19 @@ def _connection_manager(config: Config) -> HttpConnectionManager:
         preserve_external_request_id=True,
         always_set_request_id_in_response=True,
         # As it is, the id would get a digit that says whether the request is traced.
-        request_id_extension=RequestIdExtension(typed_config=Any.pack(UuidRequestIdConfig(pack_trace_reason=False))),
+        # Nor does the id, which clients choose, decide that: the tracer's sampler does.
+        request_id_extension=RequestIdExtension(
+            typed_config=Any.pack(UuidRequestIdConfig(pack_trace_reason=False, use_request_id_for_trace_sampling=False))
+        ),
         normalize_path=True,
         merge_slashes=True,
         # The SDKs send model ids with %2F.
         path_with_escaped_slashes_action=keep_slashes,
         # Underscores in header names stay allowed: gRPC metadata may have them, and neither Envoy nor
         # grpc takes `_` for `-`.
-        common_http_protocol_options=HttpProtocolOptions(idle_timeout=timedelta(hours=1), max_headers_count=100),
+        common_http_protocol_options=_connection_limits(config.gateway.max_connection_age_s),
+        # A connection that has its age is closed after the next answer, not when a request may be on its way.
+        http1_safe_max_connection_duration=True,
         # nginx's proxies and old probes speak HTTP/1.0, without a host.
         http_protocol_options=Http1ProtocolOptions(accept_http_10=True, default_host_for_http_10="parley"),
         http2_protocol_options=Http2ProtocolOptions(
@@ -110,7 +120,22 @@ def _connection_manager(config: Config) -> HttpConnectionManager:
         # Until the whole request is there; 32 MiB at 1 Mbit/s take 270 s.
         request_timeout=timedelta(seconds=300),
         stream_idle_timeout=timedelta(seconds=config.gateway.stream_idle_timeout_s),
-        access_log=[_access_log()],
+        tracing=None if config.tracing is None else build_tracing(config.tracing),
+        access_log=[_access_log(is_traced=config.tracing is not None)],
+    )
+
+
+def _connection_limits(max_age_s: float) -> HttpProtocolOptions:
+    """Where connections end; their open calls never do with them.
+
+    A client of gRPC or HTTP/2 would keep to one of several gateways for ever, however busy, and new ones get nothing.
+    The jitter keeps clients that came together from coming together again.
+    """
+    return HttpProtocolOptions(
+        idle_timeout=timedelta(hours=1),
+        max_headers_count=100,
+        max_connection_duration=timedelta(seconds=max_age_s),
+        max_connection_duration_jitter=Percent(value=20),
     )
 
 
@@ -130,23 +155,11 @@ def _strip_headers() -> TypedExtensionConfig:
     )
 
 
-def _access_log() -> AccessLog:
-    log = StdoutAccessLog(log_format=SubstitutionFormatString(json_format=Struct.from_dict(ACCESS_LOG)))
+def _access_log(*, is_traced: bool) -> AccessLog:
+    fields = ACCESS_LOG | (TRACED if is_traced else UNTRACED)
+    log = StdoutAccessLog(log_format=SubstitutionFormatString(json_format=Struct.from_dict(fields)))
     return AccessLog(
         name="envoy.access_loggers.stdout",
         filter=AccessLogFilter(not_health_check_filter=NotHealthCheckFilter()),
         typed_config=Any.pack(log),
     )
-
-
-def _tls_socket(tls: ListenerTls) -> TransportSocket:
-    context = CommonTlsContext(
-        tls_certificates=[certificate(tls.cert_file, tls.key_file)], alpn_protocols=["h2", "http/1.1"]
-    )
-    if tls.client_ca_file is not None:
-        trusted = DataSource(filename=tls.client_ca_file)
-        context.validation_context = CertificateValidationContext(trusted_ca=trusted)
-    downstream = DownstreamTlsContext(
-        common_tls_context=context, require_client_certificate=True if tls.client_ca_file else None
-    )
-    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(downstream))

@@ -10,6 +10,7 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     ComparisonFilter,
     ComparisonFilterOp,
     HeaderFilter,
+    ResponseFlagFilter,
     StatusCodeFilter,
 )
 from envoy_data_plane.envoy.config.core.v3 import DataSource, RuntimeUInt32, SubstitutionFormatString
@@ -24,6 +25,8 @@ from envoy_data_plane.google.protobuf import Struct
 from gateway.names import GRPC_CONTENT_TYPE, QUERY_STATUS
 
 ENVOYS_TEXT = "%LOCAL_REPLY_BODY%"
+OVERLOADED = "gateway_overloaded"
+SERVICE_UNAVAILABLE = "The service is not available; try again later."
 INVALID, SERVER = "invalid_request_error", "server_error"
 
 
@@ -60,7 +63,6 @@ def _refusals(max_body_mib: int) -> list[Refusal]:
             "Unsupported transfer-encoding: expected chunked.",
             shown_status=400,
         ),
-        Refusal(503, SERVER, "service_unavailable", "The service is not available; try again later."),
         Refusal(504, SERVER, "timeout", "The service did not answer in time."),
     ]
 
@@ -82,7 +84,7 @@ def build_local_reply(max_body_mib: int) -> LocalReplyConfig:
     )
     # /healthz and /readyz are answered by a filter, too.
     fine = ResponseMapper(filter=_status_filter(ComparisonFilterOp.LE, 399), body_format_override=plain)
-    mappers = [grpc, fine, *(_mapper(refusal) for refusal in _refusals(max_body_mib))]
+    mappers = [grpc, fine, *_full(), *(_mapper(refusal) for refusal in _refusals(max_body_mib))]
     server_side = ResponseMapper(
         filter=_status_filter(ComparisonFilterOp.GE, 500),
         body_format_override=_envelope(SERVER, "service_unavailable", "The gateway can't answer the request."),
@@ -99,6 +101,27 @@ def _mapper(refusal: Refusal) -> ResponseMapper:
         status_code=refusal.shown_status,
         body_format_override=_envelope(refusal.type, refusal.code, refusal.message),
     )
+
+
+def _full() -> list[ResponseMapper]:
+    """Where there is no room for another call: the cluster's limit of calls, and the overload manager.
+
+    The latter has no flag of the access log, as every other 503 has.
+    """
+    any_503 = _status_filter(ComparisonFilterOp.EQ, 503)
+    has_flag = AccessLogFilter(response_flag_filter=ResponseFlagFilter())
+    service = _envelope(SERVER, "service_unavailable", SERVICE_UNAVAILABLE)
+    too_many = _envelope(SERVER, OVERLOADED, "The gateway has too many open calls; try again later.")
+    short = _envelope(SERVER, OVERLOADED, "The gateway is short of memory; try again later.")
+    return [
+        ResponseMapper(
+            filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["UO"])), body_format_override=too_many
+        ),
+        ResponseMapper(
+            filter=AccessLogFilter(and_filter=AndFilter(filters=[any_503, has_flag])), body_format_override=service
+        ),
+        ResponseMapper(filter=any_503, body_format_override=short),
+    ]
 
 
 def _header_filter(matcher: HeaderMatcher) -> AccessLogFilter:

@@ -100,6 +100,7 @@ def _grpc_route() -> Route:
     """GRPC and gRPC-Web of any method."""
     return Route(
         name="grpc",
+        stat_prefix="grpc",
         match=_match_content_type(GRPC_CONTENT_TYPE),
         route=_to_service(),
         typed_per_filter_config=_disabled(*REST_FILTERS),
@@ -154,6 +155,7 @@ def _method_routes(url: RestUrl, method: str) -> list[Route]:
     has_query = HeaderMatcher(name=":path", string_match=StringMatcher(safe_regex=RegexMatcher(regex=r".*\?.+")))
     route = Route(
         name=name,
+        stat_prefix=url.statistics,
         match=_match_url(url, has_method),
         route=_to_service(),
         request_headers_to_add=[_set_header(SSE_HEADER, "1")],

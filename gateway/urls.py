@@ -20,6 +20,11 @@ class RestUrl:
     query: str | None = None
 
     @property
+    def statistics(self) -> str:
+        """Under which name its calls are counted; one for what belongs together."""
+        return re.sub(r"/", "_", self.template.removeprefix("/api").removeprefix("/v1/").partition("/{")[0])
+
+    @property
     def path(self) -> str | None:
         """The path, where it is always the same."""
         return None if "{" in self.template else self.template

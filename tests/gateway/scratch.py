@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from service._gen.parley.v1.session_service_pb2_grpc import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 15
+PATIENCE_S = 60
 MESSAGE_BYTES = 40 * 1024 * 1024
 
 Context = aio.ServicerContext[Any, Any]
@@ -175,7 +176,7 @@ async def _serve(
     await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
     port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
     await server.start()
-    bound = address if address.startswith("unix:") else f"127.0.0.1:{port}"
+    bound = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
     started.set_result((Service(script, bound, asyncio.get_running_loop(), healthy), ended))
     await ended.wait()
     await server.stop(None)
@@ -189,6 +190,12 @@ class Gateway:
     admin: str
     address: str
     log_path: Path
+    operations: str = ""
+
+    def stat(self, name: str) -> int:
+        """One of Envoy's numbers; 0 where it has none of that name yet."""
+        text = httpx.get(f"http://{self.admin}/stats?filter=^{re.escape(name)}$").text
+        return int(text.rpartition(": ")[2] or 0)
 
     def access_log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log_path.read_text().splitlines() if line.startswith("{")]
@@ -201,6 +208,7 @@ def running_gateway(folder: Path, upstream: str, **environ: str) -> Iterator[Gat
     settings = {
         "PARLEY_UPSTREAM_ADDRESS": upstream,
         "PARLEY_HTTP_ADDRESS": "127.0.0.1:0",
+        "PARLEY_GATEWAY_METRICS_ADDRESS": "127.0.0.1:0",
         "PARLEY_ENVOY_ADMIN_ADDRESS": "127.0.0.1:0",
         "PARLEY_ENVOY_ADMIN_ADDRESS_PATH": str(admin_path),
         **environ,
@@ -212,18 +220,27 @@ def running_gateway(folder: Path, upstream: str, **environ: str) -> Iterator[Gat
     try:
         wait_until(lambda: admin_path.exists() and ":" in admin_path.read_text(), process, log_path)
         admin = admin_path.read_text().strip()
-        listeners: dict[str, Any] = {}
+        listeners: dict[str, str] = {}
 
         def is_listening() -> bool:
-            listeners.update(httpx.get(f"http://{admin}/listeners?format=json").json())
-            return bool(listeners.get("listener_statuses"))
+            listeners.update(_listeners(admin))
+            return "http" in listeners
 
         wait_until(is_listening, process, log_path)
-        socket = listeners["listener_statuses"][0]["local_address"]["socket_address"]
-        yield Gateway(process, admin, f"{socket['address']}:{socket['port_value']}", log_path)
+        yield Gateway(process, admin, listeners["http"], log_path, listeners.get("operations", ""))
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(PATIENCE_S)
+
+
+def _listeners(admin: str) -> dict[str, str]:
+    """Envoy's addresses by the listeners' names, as far as it has them."""
+    try:
+        statuses = httpx.get(f"http://{admin}/listeners?format=json").json().get("listener_statuses", [])
+    except httpx.ConnectError:  # its address is told a moment before it listens there
+        return {}
+    sockets = {status["name"]: status["local_address"]["socket_address"] for status in statuses}
+    return {name: f"{socket['address']}:{socket['port_value']}" for name, socket in sockets.items()}
 
 
 def clean_environ(settings: Mapping[str, str]) -> dict[str, str]:

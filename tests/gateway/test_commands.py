@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from gateway import hint
-from gateway.bootstrap import build_bootstrap, render
+from gateway.bootstrap import render
+from gateway.cluster import build_cluster
 from gateway.config import Config, load_config
 from tests.gateway.scratch import (
     ROOT,
@@ -45,7 +46,7 @@ def test_render_prints_yaml_that_holds_everything() -> None:
     done = command("render", PARLEY_HTTP_ADDRESS="127.0.0.1:1", PARLEY_UPSTREAM_ADDRESS="parley:2")
     tree = yaml.safe_load(done.stdout)
     assert tree["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] == 1
-    assert tree["static_resources"]["clusters"][0]["type"] == "STRICT_DNS"
+    assert tree["static_resources"]["clusters"][0]["cluster_type"]["name"] == "envoy.clusters.dns"
     assert "function envoy_on_response" in done.stdout
     assert str(ROOT) not in done.stdout
 
@@ -59,29 +60,32 @@ def test_errors_of_the_configuration_are_one_line(tmp_path: Path) -> None:
         assert done.stderr == f"gateway: {path}: gateway: object contains unknown field `nonsense`\n"
 
 
-def test_each_kind_of_upstream() -> None:
-    kinds = {
-        "parley:1": "STRICT_DNS",
-        "127.0.0.1:1": "STATIC",
-        "[::1]:1": "STATIC",
-        "unix:/run/p": "STATIC",
-        "127.0.0.1:1,unix:/run/p": "STATIC",
-        "127.0.0.1:1,parley:1": "STRICT_DNS",
-    }
-    for address, kind in kinds.items():
-        bootstrap = build_bootstrap(load_config({"PARLEY_UPSTREAM_ADDRESS": address}))
-        assert bootstrap.static_resources is not None
-        (cluster,) = bootstrap.static_resources.clusters
-        assert cluster.type is not None
-        assert cluster.type.name == kind
-        assert cluster.load_assignment is not None
-        assert len(cluster.load_assignment.endpoints[0].lb_endpoints) == len(address.split(","))
+@pytest.mark.parametrize(
+    ("address", "by_name"),
+    [
+        ("parley:1", True),
+        ("127.0.0.1:1", False),
+        ("[::1]:1", False),
+        ("unix:/run/p", False),
+        ("127.0.0.1:1,unix:/run/p", False),
+        ("127.0.0.1:1,parley:1", True),
+    ],
+)
+def test_each_kind_of_upstream(address: str, *, by_name: bool) -> None:
+    cluster = build_cluster(load_config({"PARLEY_UPSTREAM_ADDRESS": address}))
+    kind = cluster.type.name if cluster.type is not None else getattr(cluster.cluster_type, "name", None)
+    assert kind == ("envoy.clusters.dns" if by_name else "STATIC")
+    assert cluster.load_assignment is not None
+    assert len(cluster.load_assignment.endpoints[0].lb_endpoints) == len(address.split(","))
 
 
 def test_check_accepts_what_can_be_configured(tmp_path: Path) -> None:
     section = {"cors_origins": ["*"], "max_body_mib": 1, "stream_idle_timeout_s": 0.5, "drain_grace_s": 0}
+    section |= {"metrics_address": "[::]:0", "max_heap_mib": None, "max_connections": 1, "max_open_calls": 1}
+    section |= {"dns_resolvers": ["::1"], "max_connection_age_s": 0.1}
+    telemetry = {"otlp": {"endpoint": "https://collector:4317"}, "traces": {"sample_ratio": 0.001}}
     path = tmp_path / "parley.yaml"
-    path.write_text(yaml.safe_dump({"gateway": section, "auth": {"allow_open": True}}))
+    path.write_text(yaml.safe_dump({"gateway": section, "auth": {"allow_open": True}, "telemetry": telemetry}))
     done = command(
         "check", PARLEY_CONFIG=str(path), PARLEY_HTTP_ADDRESS="[::]:0", PARLEY_UPSTREAM_ADDRESS="unix:/x,[::1]:1"
     )

@@ -69,6 +69,13 @@ def test_sections_and_keys_of_the_service_are_ignored(tmp_path: Path) -> None:
             "gateway: {upstream_addresses: ['a:1', 'b:1'], upstream_tls: {ca_file: c}}",
             "gateway.upstream_tls.server_name: expected the name in the replicas' certificates",
         ),
+        ("gateway: {metrics_address: 'example.org:1'}", "gateway.metrics_address: expected an IP address to listen on"),
+        ("gateway: {metrics_address: ''}", "gateway.metrics_address: expected host:port"),
+        ("gateway: {metrics_address: '127.0.0.1:8080'}", "gateway.metrics_address: expected another address than"),
+        ("gateway: {max_heap_mib: 16}", "gateway.max_heap_mib: expected `int` >= 32"),
+        ("gateway: {max_connections: 0}", "gateway.max_connections: expected `int` >= 1"),
+        ("gateway: {max_open_calls: 0}", "gateway.max_open_calls: expected `int` >= 1"),
+        ("gateway: {max_connection_age_s: 0}", "gateway.max_connection_age_s: expected `float` > 0"),
         ("auth: {allow_open: maybe}", "auth.allow_open: expected `bool`, got `str`"),
         ("[]", "the top level: expected `object`, got `array`"),
         ("gateway: [", "is not YAML"),
@@ -120,10 +127,25 @@ def test_replicas_of_one_host_need_no_server_name(tmp_path: Path) -> None:
     assert len(load(tmp_path, text).upstreams) == 2
 
 
-@pytest.mark.parametrize("variable", ["PARLEY_HTTP_ADDRESS", "PARLEY_UPSTREAM_ADDRESS", "PARLEY_ENVOY_ADMIN_ADDRESS"])
+@pytest.mark.parametrize(
+    "variable",
+    ["PARLEY_HTTP_ADDRESS", "PARLEY_UPSTREAM_ADDRESS", "PARLEY_ENVOY_ADMIN_ADDRESS", "PARLEY_GATEWAY_METRICS_ADDRESS"],
+)
 def test_errors_name_the_variable(variable: str) -> None:
     with pytest.raises(ConfigError, match=variable):
         load_config({variable: "nonsense"})
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9901", "[::]:9901", "192.0.2.1:9901"])
+def test_the_admin_address_is_never_bound_elsewhere(address: str) -> None:
+    with pytest.raises(ConfigError, match="PARLEY_ENVOY_ADMIN_ADDRESS: expected a loopback address"):
+        load_config({"PARLEY_ENVOY_ADMIN_ADDRESS": address})
+
+
+def test_metrics_may_be_read_from_other_machines(tmp_path: Path) -> None:
+    assert str(load(tmp_path, "gateway: {metrics_address: '0.0.0.0:9465'}").operations) == "0.0.0.0:9465"
+    assert str(load_config({"PARLEY_GATEWAY_METRICS_ADDRESS": "[::]:1"}).operations) == "[::]:1"
+    assert load(tmp_path, "gateway: {metrics_address: null}").operations is None
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:8080"])

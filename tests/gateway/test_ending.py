@@ -291,6 +291,7 @@ def test_it_runs_without_standard_streams(service: Service, tmp_path: Path) -> N
     environ = {
         "PARLEY_UPSTREAM_ADDRESS": service.address,
         "PARLEY_HTTP_ADDRESS": "127.0.0.1:0",
+        "PARLEY_GATEWAY_METRICS_ADDRESS": "127.0.0.1:0",
         "PARLEY_ENVOY_ADMIN_ADDRESS": "127.0.0.1:0",
         "PARLEY_ENVOY_ADMIN_ADDRESS_PATH": str(tmp_path / "admin"),
     }
@@ -355,7 +356,13 @@ def test_sigterm_while_envoy_starts_ends_it(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "gateway", "run"],
         cwd=ROOT,
-        env=clean_environ({"PARLEY_HTTP_ADDRESS": "127.0.0.1:0", "PARLEY_ENVOY_ADMIN_ADDRESS": "127.0.0.1:0"}),
+        env=clean_environ(
+            {
+                "PARLEY_HTTP_ADDRESS": "127.0.0.1:0",
+                "PARLEY_GATEWAY_METRICS_ADDRESS": "127.0.0.1:0",
+                "PARLEY_ENVOY_ADMIN_ADDRESS": "127.0.0.1:0",
+            }
+        ),
         stderr=subprocess.DEVNULL,
     )
     wait_until(lambda: bool(psutil.Process(process.pid).children()))

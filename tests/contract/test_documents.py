@@ -19,7 +19,7 @@ import yaml
 from examples.grpc_client import ask
 from gateway.config import GatewaySection
 from gateway.config import load_config as load_gateway_config
-from service import config, limits, project_settings
+from service import config, limits, project_settings, telemetry_settings
 from service._gen.parley.v1 import chat_service_pb2
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletionChunk
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
@@ -29,10 +29,13 @@ from service.providers.gemini.reasoning import _LEVELS as GEMINI_LEVELS
 from service.providers.openai.dialects import DIALECTS
 from service.rpc.status import TABLE
 from service.storage import settings as storage_settings
+from service.telemetry import definitions as metrics
 from tests.conftest import KEY
 from tests.support.stack import ROOT, Stack
 
 README = (ROOT / "README.md").read_text("utf-8")
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
 PROVIDERS = (ROOT / "docs" / "providers.md").read_text("utf-8")
 EXAMPLE = ROOT / "examples" / "parley.yaml"
 
@@ -54,7 +57,7 @@ SECTIONS: dict[str, Any] = {
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_configuration_table_has_every_key_with_its_default(section: str) -> None:
-    rows = dict(re.findall(rf"^\| `{section}\.(\w+)` \| ([^|]+) \|", README, re.MULTILINE))
+    rows = dict(re.findall(rf"^\| `{section}\.(\w+)` \| ([^|]+) \|", CONFIGURATION, re.MULTILINE))
     fields = msgspec.structs.fields(SECTIONS[section])
 
     assert set(rows) == {field.name for field in fields}
@@ -76,12 +79,12 @@ def test_the_configuration_table_has_every_key_with_its_default(section: str) ->
 def test_the_configuration_table_has_every_key_of_a_provider(kind: Any) -> None:
     for field in msgspec.structs.fields(kind):
         if field.name != "api_key":
-            assert f"`….{field.name}`" in README
+            assert f"`….{field.name}`" in CONFIGURATION
 
 
 def test_the_configuration_table_has_every_key_of_a_model() -> None:
     for field in msgspec.structs.fields(config.Model):
-        assert f"| `models.ID.{field.name}` |" in README
+        assert f"| `models.ID.{field.name}` |" in CONFIGURATION
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_the_configuration_table_has_every_key_of_a_model() -> None:
     ],
 )
 def test_the_configuration_table_has_every_limit_with_its_default(name: str, section: Any) -> None:
-    rows = dict(re.findall(rf"^\| `….{name}\.(\w+)` \| ([^|]+) \|", README, re.MULTILINE))
+    rows = dict(re.findall(rf"^\| `….{name}\.(\w+)` \| ([^|]+) \|", CONFIGURATION, re.MULTILINE))
     fields = msgspec.structs.fields(section)
 
     assert list(rows) == [field.name for field in fields]
@@ -115,12 +118,16 @@ def test_the_configuration_table_has_every_limit_with_its_default(name: str, sec
         ("….campaigns.KEY.", project_settings.Campaign, set()),
         ("….arms.ARM.", project_settings.Arm, set()),
         ("….keys[].", config.Key, {"name", "sha256"}),
+        ("telemetry.", telemetry_settings.Telemetry, set()),
+        ("….otlp.", telemetry_settings.Otlp, {"headers"}),
+        ("….metrics.", telemetry_settings.Metrics, set()),
+        ("….traces.", telemetry_settings.Traces, set()),
     ],
 )
-def test_the_configuration_table_has_every_key_of_projects_and_storage_with_its_default(
+def test_the_configuration_table_has_every_key_of_other_sections_with_its_default(
     beginning: str, section: Any, elsewhere: set[str]
 ) -> None:
-    rows = re.findall(rf"^\| (`{re.escape(beginning)}[^|]+) \|([^|]*)\|", README, re.MULTILINE)
+    rows = re.findall(rf"^\| (`{re.escape(beginning)}[^|]+) \|([^|]*)\|", CONFIGURATION, re.MULTILINE)
     told = {name: default for names, default in rows for name in re.findall(r"(\w+)`", names)}
     fields = {field.name: field for field in msgspec.structs.fields(section)}
 
@@ -129,6 +136,35 @@ def test_the_configuration_table_has_every_key_of_projects_and_storage_with_its_
         value = fields[name].default
         if isinstance(value, str | bool | int | float):
             assert default.strip().strip("`") == str(value).lower().removesuffix(".0")
+
+
+def test_the_short_example_is_taken_by_both_parts(tmp_path: Path) -> None:
+    example = re.findall(r"```yaml\n(.+?)```", README, re.DOTALL)[0]
+    key = tmp_path / "key"
+    key.write_text("sk-1")
+    file = tmp_path / "parley.yaml"
+    file.write_text(example.replace("…", "0" * 64).replace("/run/secrets/anthropic", str(key)))
+
+    loaded = config.load_config({"PARLEY_CONFIG": str(file), "OPENAI_API_KEY": "sk-2"})
+    load_gateway_config({"PARLEY_CONFIG": str(file)})
+
+    assert len(loaded.models["fast"].targets) == 2
+
+
+def test_the_table_of_metrics_is_the_services() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \| ([^|]+) \|$", OPERATIONS, re.MULTILINE)
+
+    assert [(name, kind, tuple(re.findall(r"\w+", labels)), told) for name, kind, labels, told in rows] == [
+        (metric.name, metric.kind, metric.labels, metric.help) for metric in metrics.ALL
+    ]
+
+
+def test_every_alert_is_explained() -> None:
+    rules = "".join(file.read_text("utf-8") for file in (ROOT / "deploy" / "observability" / "rules").glob("*.yaml"))
+    links = set(re.findall(r"runbook_url: docs/operations.md#(\w+)", rules))
+
+    assert len(links) > 20
+    assert links == {name.lower() for name in re.findall(r"^### (Parley\w+)$", OPERATIONS, re.MULTILINE)}
 
 
 def test_the_table_of_dialects_is_the_services() -> None:

@@ -151,6 +151,8 @@ class Dispatcher:
         """One attempt; where its first token is late, another target's beside it."""
         begin = open_stream if stream else open_whole
         first = Attempt(state.target, time.monotonic())
+        if call.journal.asked is None:
+            call.journal.asked = first.asked
         after_s = self._hedge_after_s(state, stream=stream)
         if after_s is None or not others:
             return await begin(state, call, first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
@@ -10,6 +11,9 @@ from service.dispatch.call import Attempt
 from service.dispatch.dispatcher import HEDGED
 from service.telemetry import definitions
 from service.telemetry.series import Series, counter, histogram
+
+NO_FAULT: Final = frozenset({"OK", HEDGED, "CANCELLED"})
+"""Outcomes that speak against nobody."""
 
 
 class AttemptMetrics:
@@ -42,11 +46,14 @@ class AttemptMetrics:
             ended = call_ended if attempt.ended is None else attempt.ended
             self._durations[labels].observe(max(ended - attempt.started, 0.0))
             self._attempts[labels].inc()
-        if len(attempts) > 1:
+        if len(attempts) > 1 or (attempts and attempts[0].is_hedge):
             self._take_repetitions(model, attempts)
 
     def _take_repetitions(self, model: str, attempts: Sequence[Attempt]) -> None:
-        """Why there was more than one; an answer of several turns has one for each at least."""
+        """Why there was more than one; an answer of several turns has one for each at least.
+
+        A hedge may be the only one: of a target whose turn never came.
+        """
         failed: Attempt | None = None  # the last of the turn
         for attempt in attempts:
             has_won = attempt.outcome == "OK"

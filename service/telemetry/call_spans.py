@@ -27,8 +27,8 @@ from opentelemetry.trace import (
 
 from service._gen.parley.v1.chat_completion_pb2 import Usage
 from service.dispatch.call import Attempt, ToolRun
-from service.dispatch.dispatcher import HEDGED
 from service.rpc.call import Call
+from service.telemetry.attempts import NO_FAULT
 from service.tracing.content import Bounded
 from service.tracing.context import TraceContext
 from service.tracing.trace import AttemptTrace, CallTrace, new_span_id
@@ -40,8 +40,6 @@ _CHAT: Final = frozenset({"/parley.v1.ChatService/CreateChatCompletion", "/parle
 _STREAMS: Final = "/parley.v1.ChatService/StreamChatCompletion"
 _OURS: Final = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """With these a server's span is an error; others are the caller's own doing."""
-_NO_FAULT: Final = frozenset({"OK", HEDGED, "CANCELLED"})
-"""Outcomes of attempts that speak against nobody."""
 _MOST_ID: Final = 128
 """Characters of an id that a provider chose; theirs have about 40."""
 _PORTS: Final = {"http": 80, "https": 443}
@@ -106,7 +104,7 @@ class CallSpans:
             attributes=dict(_of_attempt(attempt, noted, frame)),
             start_time=frame.clock.at(attempt.started),
         )
-        if attempt.outcome not in _NO_FAULT:
+        if attempt.outcome not in NO_FAULT:
             span.set_status(Status(StatusCode.ERROR))
         span.end(frame.clock.at(frame.ended if attempt.ended is None else attempt.ended))
 
@@ -197,7 +195,7 @@ def _of_answer(call: Call) -> Iterator[tuple[str, Value]]:
         yield "gen_ai.response.model", target.model
         yield "parley.target", str(target)
     yield "parley.attempts", len(call.journal.attempts)
-    if call.first_token is not None and call.method == _STREAMS:
+    if call.first_token is not None and call.method == _STREAMS and not _has_left_before(call, call.first_token):
         yield "gen_ai.response.time_to_first_chunk", call.first_token - call.started
     if call.finish_reason:
         yield "gen_ai.response.finish_reasons", call.finish_reason.split(",")
@@ -211,6 +209,11 @@ def _of_answer(call: Call) -> Iterator[tuple[str, Value]]:
         yield "parley.drained", True
 
 
+def _has_left_before(call: Call, moment: float) -> bool:
+    """Whether the caller was gone by then; the answer may have been read on."""
+    return call.ended is not None and call.ended < moment
+
+
 def _of_attempt(attempt: Attempt, noted: AttemptTrace, frame: _Frame) -> Iterator[tuple[str, Value]]:
     yield "gen_ai.operation.name", "chat"
     yield "gen_ai.provider.name", attempt.target.provider
@@ -218,7 +221,7 @@ def _of_attempt(attempt: Attempt, noted: AttemptTrace, frame: _Frame) -> Iterato
     yield from frame.parameters.items()
     outcome = attempt.outcome or "CANCELLED"
     yield "parley.outcome", outcome
-    if outcome not in _NO_FAULT:
+    if outcome not in NO_FAULT:
         yield "error.type", outcome
     if attempt.is_hedge:
         yield "parley.hedge", True

@@ -13,7 +13,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from service._gen.parley.v1 import chat_service_pb2, model_service_pb2, session_service_pb2
-from service.dispatch.call import Journal
+from service.dispatch.call import Attempt, Journal
 from service.errors import Reason
 from service.rpc.call import Call
 from service.telemetry import definitions
@@ -139,13 +139,21 @@ def _overhead_s(call: Call, *, is_stream: bool) -> float:
 
     Of a stream, up to the first token alone: what follows passes through while the provider writes.
     """
-    answered = [attempt for attempt in call.journal.attempts if attempt.outcome == "OK"]
-    if not answered:
+    journal = call.journal
+    answered = [attempt for attempt in journal.attempts if attempt.outcome == "OK"]
+    if journal.asked is None or not answered:
         return 0.0
-    before_s = call.journal.attempts[0].asked - call.started
+    before_s = journal.asked - call.started
     if is_stream:
-        theirs, ours = answered[0].first_token, call.first_token
+        theirs, ours = _last_before_first_token(call, answered[0]), call.first_token
     else:
         theirs, ours = answered[-1].ended, call.ended
     after_s = 0.0 if theirs is None or ours is None else ours - theirs
     return max(before_s + after_s - (0.0 if is_stream else call.kept_s), 0.0)
+
+
+def _last_before_first_token(call: Call, answered: Attempt) -> float | None:
+    """What a stream's first token had to wait for: its provider's, or a tool, where the first turn has no text."""
+    ours = call.first_token
+    ends = [run.started + run.duration_s for run in call.journal.tools]
+    return max((end for end in ends if ours is not None and end <= ours), default=answered.first_token)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import socketserver
 import threading
+import time
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
 from typing import Final
@@ -20,6 +23,10 @@ _SILENCE_S: Final = 5.0
 _MAX_SCRAPERS: Final = 16
 """At once; each has a thread. Who comes beyond them is hung up on."""
 _CLOSE_S: Final = 1.0
+_PAUSE_S: Final = 0.1
+"""Before another try, where the process has no file descriptor for a scraper."""
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Why `accept` fails though somebody waits: he goes on waiting, and so would be asked for again at once."""
 
 
 class _Handler(MetricsHandler):
@@ -40,6 +47,19 @@ class _Server(ThreadingHTTPServer):
         self.address_family = family
         self._free = threading.Semaphore(_MAX_SCRAPERS)
         super().__init__(address, _Handler.factory(registry))
+
+    def server_bind(self) -> None:
+        """Not as `HTTPServer`, which asks DNS for its own name, and may wait long for it."""
+        socketserver.TCPServer.server_bind(self)
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        """The next scraper."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                time.sleep(_PAUSE_S)
+            raise
 
     def verify_request(self, request: object, client_address: object) -> bool:  # noqa: ARG002 - socketserver's
         """Whether there is a thread for it; `process_request_thread` gives it back."""

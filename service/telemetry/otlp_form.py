@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 
 from service.telemetry import definitions
+from service.telemetry.attempts import NO_FAULT
 from service.version import VERSION
 
 MAX_POINTS: Final = 4_000
@@ -47,6 +48,8 @@ _ATTRIBUTES: Final = {
     "status": "rpc.response.status_code",
 }
 """By label; others are the service's own, and called `parley.…`."""
+_OPERATION: Final = ("gen_ai.operation.name", "chat")
+"""The conventions want it with each of their metrics; all of these are of chat calls."""
 _TOOL_STATUS: Final = "parley.status"
 """Of a tool, whose status is none of gRPC's."""
 
@@ -166,7 +169,14 @@ def _histogram_points(family: Metric, times: Times) -> Iterator[pb.HistogramData
 
 def _attributes(family: Metric, labels: Mapping[str, str]) -> list[KeyValue]:
     """Of a point; what a label leaves empty has no attribute."""
-    return [_attribute(_attribute_name(family, name), value) for name, value in labels.items() if value]
+    told = {_attribute_name(family, name): value for name, value in labels.items() if value}
+    if family.name.startswith("gen_ai_"):
+        told |= [_OPERATION]
+    if family.name == definitions.ATTEMPT_DURATION.name:
+        told["gen_ai.provider.name"] = labels["target"].partition("/")[0]
+        if labels["outcome"] not in NO_FAULT:
+            told["error.type"] = labels["outcome"]
+    return [_attribute(*pair) for pair in told.items()]
 
 
 def _attribute_name(family: Metric, label: str) -> str:

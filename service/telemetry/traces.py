@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -40,6 +41,8 @@ _FLUSH_S: Final = 2.5
 """How long the end waits for what is still to be sent,"""
 _LAST_S: Final = 0.5
 """and then for the sending to notice that it is over."""
+_TELL_EVERY_S: Final = 60.0
+"""How often losses are told while the receiver takes what it is sent, but more comes than that."""
 _SAMPLED_OF: Final = 1 << 64
 """The SDK's sampler looks at the last 64 bits of the trace id, too: who samples by the same share, samples the same."""
 _EXPORTER_LOG: Final = "opentelemetry.exporter.otlp.proto.grpc.exporter"
@@ -110,11 +113,11 @@ class Traces:
         if ending.is_alive():
             self._sending.shutdown()
             await asyncio.to_thread(ending.join, _LAST_S)
-        self._sending.tell_losses()
+        self._sending.end()
 
 
 class _Sending(SpanExporter):
-    """Sends batches, and tells of outages: once as one begins, once as it ends."""
+    """Sends batches, and tells of outages, once as one begins, once as it ends, and of what is lost."""
 
     def __init__(self, otlp: Otlp, most_waiting: int) -> None:
         self.most_waiting = most_waiting
@@ -134,6 +137,7 @@ class _Sending(SpanExporter):
         self._lost = 0
         self._is_out = False
         self._is_shut = False
+        self._tell_from = 0.0
 
     def admit(self) -> bool:
         """Whether there is room for one more; else it is counted as lost."""
@@ -163,22 +167,32 @@ class _Sending(SpanExporter):
             self._is_shut = True
             self._exporter.shutdown()
 
-    def tell_losses(self) -> None:
-        """Log how many were lost since the last time."""
+    def end(self) -> None:
+        """Log what was lost; what still waits is."""
         with self._lock:
-            lost, self._lost = self._lost + self._waiting, 0
-        if lost:
-            _log.warning("traces: %d spans could not be sent to %s", lost, self._address)
+            self._lost, self._waiting = self._lost + self._waiting, 0
+        self._tell_losses()
 
     def _tell(self, *, is_out: bool) -> None:
-        if is_out == self._is_out:
-            return
-        self._is_out = is_out
-        if is_out:
-            _log.warning("traces: can't be sent to %s: %s; until they can, they are lost", self._address, _LAST.status)
-        else:
-            _log.info("traces: are sent to %s again", self._address)
-            self.tell_losses()
+        if is_out != self._is_out:
+            self._is_out = is_out
+            self._tell_from = 0.0
+            if is_out:
+                _log.warning(
+                    "traces: can't be sent to %s: %s; until they can, they are lost", self._address, _LAST.status
+                )
+            else:
+                _log.info("traces: are sent to %s again", self._address)
+        if not is_out and time.monotonic() >= self._tell_from:
+            self._tell_losses()
+
+    def _tell_losses(self) -> None:
+        """Log how many were lost since the last time."""
+        with self._lock:
+            lost, self._lost = self._lost, 0
+        if lost:
+            _log.warning("traces: %d spans could not be sent to %s", lost, self._address)
+            self._tell_from = time.monotonic() + _TELL_EVERY_S
 
 
 class _Waiting(SpanProcessor):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.dispatch.call import Attempt
+from service.dispatch.call import Attempt, ToolRun
 from service.routing import Target
 from service.rpc.call import Call
 from service.telemetry.attempts import AttemptMetrics
@@ -56,6 +56,7 @@ CASES: dict[str, tuple[list[Attempt], tuple[int, int, int, int]]] = {
         [attempt(A, "HEDGED"), hedge(B, "UPSTREAM_INTERRUPTED", token=1.5)],
         (0, 0, 1, 0),
     ),
+    "a hedge that wins against one whose turn never came": ([hedge(B, "OK")], (0, 0, 1, 0)),
     "both fail, and the first is asked again": (
         [attempt(A, FAILED), hedge(B, FAILED), attempt(A, "OK")],
         (1, 0, 0, 1),
@@ -90,6 +91,7 @@ def overhead_s(call: Call, stream: str) -> float:
 def call_of(method: str, *attempts: Attempt) -> Call:
     call = Call("r", f"/parley.v1.ChatService/{method}", started=10.0)
     call.journal.attempts.extend(attempts)
+    call.journal.asked = 10.5
     call.ended = 30.0
     return call
 
@@ -118,6 +120,21 @@ def test_between_attempts_it_took_nothing() -> None:
     attempts = timed(FAILED, 10.5, 11.0, 0.0, 12.0), timed("OK", 18.0, 18.0, 20.0, 29.0)
 
     assert overhead_s(call_of("CreateChatCompletion", *attempts), "false") == pytest.approx(0.5 + 1)
+
+
+def test_in_the_queue_of_a_target_that_was_given_up_it_took_nothing() -> None:
+    call = call_of("CreateChatCompletion", timed("OK", 18.0, 18.0, 20.0, 29.0))
+
+    assert overhead_s(call, "false") == pytest.approx(0.5 + 1)
+
+
+def test_while_a_tool_ran_before_the_first_token_it_took_nothing() -> None:
+    turns = timed("OK", 10.5, 11.0, 12.0, 13.0), timed("OK", 21.0, 21.0, 22.0, 29.0)
+    call = call_of("StreamChatCompletion", *turns)
+    call.journal.tools += [ToolRun("s", "t", "ok", 6.0, started=14.0), ToolRun("s", "t", "ok", 9.0, started=14.0)]
+    call.first_token = 20.25
+
+    assert overhead_s(call, "true") == pytest.approx(0.5 + 0.25)
 
 
 def test_an_observer_that_can_make_nothing_of_a_call_does_not_fail_it(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import http.client
 import socket
@@ -10,6 +11,8 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -128,6 +131,41 @@ def answers(served: Exposition) -> bool:
         return bool(read(f"http://{served.address}/metrics"))
     except (OSError, http.client.HTTPException):
         return False
+
+
+def test_without_file_descriptors_it_waits_at_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = threading.Semaphore(0)
+    accept = ThreadingHTTPServer.get_request
+    is_full = True
+
+    def exhausted(server: ThreadingHTTPServer) -> Any:
+        tries.release()
+        if is_full:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(server)
+
+    monkeypatch.setattr(ThreadingHTTPServer, "get_request", exhausted)
+    with exposed() as served, connect(served) as waiting:
+        waiting.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        began = time.monotonic()
+        assert all(tries.acquire(timeout=20) for _ in range(5))
+        assert time.monotonic() - began > exposition._PAUSE_S
+        is_full = False
+        assert waiting.recv(10).startswith(b"HTTP/1.0 2")
+
+
+def test_its_own_name_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def look_up(name: str = "") -> str:
+        asked.append(name)
+        return name
+
+    monkeypatch.setattr(socket, "getfqdn", look_up)
+    with exposed() as served:
+        assert answers(served)
+
+    assert not asked
 
 
 def test_a_silent_scraper_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:

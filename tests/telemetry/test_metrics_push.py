@@ -13,6 +13,10 @@ import pytest
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 from prometheus_client import CollectorRegistry
 
+from service._gen.parley.v1.chat_completion_pb2 import Usage
+from service.dispatch.call import Attempt
+from service.routing import Target
+from service.rpc.call import Call
 from service.telemetry.calls import CallMetrics
 from service.telemetry.definitions import ALL, ATTEMPTS, REQUEST_DURATION
 from service.telemetry.otlp_form import Times, requests_of
@@ -89,6 +93,40 @@ def test_a_receiver_gets_them_by_the_conventions_names(upstream: FakeUpstream, t
     assert metric.resource["service.version"] == VERSION
     assert metric.resource["host.name"] == socket.gethostname()
     assert metric.resource["service.instance.id"]
+
+
+def test_metrics_of_the_conventions_have_the_attributes_that_these_require() -> None:
+    registry = CollectorRegistry()
+    metrics = CallMetrics(registry)
+    call = Call(
+        "r", "/parley.v1.ChatService/StreamChatCompletion", model="echo", started=1.0, first_token=2.0, ended=9.0
+    )
+    call.usage = Usage(prompt_tokens=7, completion_tokens=5)
+    for name, outcome in (("one", "UPSTREAM_UNAVAILABLE"), ("two", "HEDGED"), ("three", "OK")):
+        attempt = Attempt(Target(name, "a/b"), 1.0)
+        attempt.outcome, attempt.ended = outcome, 3.0
+        call.journal.attempts.append(attempt)
+        call.journal.target = attempt.target
+    metrics.ended(call, "OK", None)
+    (request,) = requests_of(registry.collect(), {}, TIMES)
+    told = {
+        metric.name: [plain_attributes(each.attributes) for each in points_of(metric)]
+        for metric in request.resource_metrics[0].scope_metrics[0].metrics
+        if metric.name.startswith("gen_ai.") and points_of(metric)
+    }
+
+    assert told.keys() == {each.otel for each in ALL if each.otel.startswith("gen_ai.")}
+    wanted = {"gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model"}
+    assert not [name for name, points in told.items() for attributes in points if not wanted <= attributes.keys()]
+    attempts = [
+        (each["gen_ai.provider.name"], each["parley.target"], each.get("error.type"))
+        for each in told["gen_ai.client.operation.duration"]
+    ]
+    assert attempts == [
+        ("one", "one/a/b", "UPSTREAM_UNAVAILABLE"),
+        ("two", "two/a/b", None),
+        ("three", "three/a/b", None),
+    ]
 
 
 def test_headers_and_tls_reach_it_and_no_line_of_the_log_has_them(upstream: FakeUpstream, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.support.otlp import receiving
+from tests.support.scraping import scraped
 from tests.support.stack import running, wait_for
 from tests.support.traced import Caller, Traced, body_of, traced, traced_config
 from tests.support.upstream import FakeUpstream, Script, chunk, completion, usage_chunk
@@ -71,6 +72,22 @@ def test_a_call_that_is_read_on_ends_as_its_caller_leaves_and_its_attempt_goes_o
     assert asked.attributes["parley.outcome"] == "OK"
     assert own.attributes["parley.drained"] is True
     assert own.attributes["gen_ai.usage.output_tokens"] == asked.attributes["gen_ai.usage.output_tokens"] == 5
+
+
+def test_a_first_token_that_comes_when_the_caller_has_left_is_the_attempts_alone(parts: Traced) -> None:
+    caller, gate = Caller(), threading.Event()
+    script = Script(model="read-on", events=EVENTS, gates={0: gate})
+    with parts.upstream.scripted(script), parts.stack.chat() as chat:
+        call = chat.StreamChatCompletion(body_of(model=script.model, user=script.user), metadata=caller.metadata)
+        assert script.began.wait(20)
+        call.cancel()
+        wait_for(lambda: scraped(parts.stack).value("parley_open_streams") == 0)
+        gate.set()
+        own, (asked,) = parts.trace(caller, 1)
+
+    assert own.attributes["parley.drained"] is True
+    assert "gen_ai.response.time_to_first_chunk" not in own.attributes
+    assert asked.attributes["gen_ai.response.time_to_first_chunk"] > 0
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -8,7 +8,11 @@ from typing import Any
 
 import grpc
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
 
+from service.telemetry.traces import _Sending
+from service.telemetry_settings import Otlp
 from tests.conftest import KEY
 from tests.support.certificates import make_certificates
 from tests.support.otlp import Receiver, receiving
@@ -86,6 +90,48 @@ def test_what_waits_is_bounded_and_what_is_beyond_is_counted(upstream: FakeUpstr
 
     assert len(receiver.spans) == 512
     assert told == [f"traces: {lost} spans could not be sent to {receiver.endpoint.removeprefix('http://')}"]
+
+
+class Exporting:
+    """In the place of the one that speaks OTLP."""
+
+    result = SpanExportResult.SUCCESS
+
+    def export(self, _spans: object) -> SpanExportResult:
+        return self.result
+
+
+def test_what_still_waits_as_an_outage_ends_is_not_lost(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sending, exporting, span = _Sending(Otlp("http://127.0.0.1:9"), 9), Exporting(), ReadableSpan("chat")
+    monkeypatch.setattr(sending, "_exporter", exporting)
+    assert all(sending.admit() for _ in range(9))
+    exporting.result = SpanExportResult.FAILURE
+    sending.export([span] * 2)
+    exporting.result = SpanExportResult.SUCCESS
+    sending.export([span] * 3)
+    sending.export([span] * 3)
+    sending.end()
+
+    told = [record.getMessage() for record in caplog.records if "could not be sent" in record.getMessage()]
+    assert told == [f"traces: {count} spans could not be sent to 127.0.0.1:9" for count in (2, 1)]
+
+
+def test_what_is_lost_without_an_outage_is_told_now_and_then(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sending, span = _Sending(Otlp("http://127.0.0.1:9"), 2), ReadableSpan("chat")
+    monkeypatch.setattr(sending, "_exporter", Exporting())
+    for _ in range(3):
+        assert [sending.admit() for _ in range(4)] == [True, True, False, False]
+        sending.export([span] * 2)
+    assert [record.args for record in caplog.records] == [(2, "127.0.0.1:9")]
+    monkeypatch.setattr(sending, "_tell_from", time.monotonic())
+    assert sending.admit()
+    sending.export([span])
+
+    assert [record.args for record in caplog.records] == [(2, "127.0.0.1:9"), (4, "127.0.0.1:9")]
 
 
 def test_tls_and_headers_reach_the_receiver(upstream: FakeUpstream, folder: Path) -> None:

@@ -69,10 +69,10 @@ class Journal:
 
     attempts: list[Attempt] = field(default_factory=list)
     """In the order in which they began; targets that were passed over (open circuit, full queue) are none."""
-    asked: float | None = None
-    """When the first target was wanted, on the clock of `time.monotonic`: also one that was then passed over."""
     target: Target | None = None
     """Who answers, or else who was asked last."""
+    asked: float | None = None
+    """When the first target was wanted, on the clock of `time.monotonic`: also one that was then passed over."""
     is_abandoned: bool = False
     """Whether the caller has gone: an attempt under way may go on, but none is begun for nobody."""
     ends_at: float | None = None

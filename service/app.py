@@ -16,6 +16,7 @@ from service.errors import ConfigError
 from service.health import Health
 from service.live import Live, set_keys
 from service.logs import set_up_logging
+from service.open_files import allow_open_files
 from service.prompts.renderer import Renderer
 from service.readiness import Readiness
 from service.reload import ConfigFile, Reloader
@@ -40,6 +41,7 @@ _log = logging.getLogger(__name__)
 def main() -> int:
     """Run until SIGTERM or SIGINT; the exit code is 0 after a drain, 2 for a wrong configuration."""
     set_up_logging()
+    allow_open_files()
     exit_code = 0
     try:
         file = ConfigFile(config.config_path())

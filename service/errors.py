@@ -149,6 +149,15 @@ class Unavailable(UpstreamError):
         self.retry_after_s = retry_after_s
 
 
+class Exhausted(UpstreamError):
+    """This process has nothing left to reach a provider with, such as file descriptors; another replica may have."""
+
+    def __init__(self) -> None:
+        message = "This replica has too many connections to open another to the provider."
+        super().__init__(Reason.UPSTREAM_UNAVAILABLE, message)
+        self.retry_after_s = 1.0
+
+
 class Timeout(UpstreamError):
     """The provider was silent for longer than its timeouts allow."""
 

@@ -5,19 +5,21 @@ The messages are fixed, so that no URL, header or body can get into one.
 
 from __future__ import annotations
 
+import errno
 import ssl
 from enum import Enum, auto
 
 import aiohttp
 from aiohttp import http_exceptions as http
 
-from service.errors import ConfigError, Malformed, Timeout, Unavailable, UpstreamError
+from service.errors import ConfigError, Exhausted, Malformed, Timeout, Unavailable, UpstreamError
 from service.providers.transport import Timeouts
 
 
 class Failure(Enum):
     """How an exchange with a provider failed."""
 
+    NO_DESCRIPTORS = auto()
     REFUSED = auto()
     NAME_UNKNOWN = auto()
     TLS = auto()
@@ -74,6 +76,7 @@ FAILURES: dict[type[BaseException], Failure] = {
 THEIRS = (aiohttp.ClientError, http.HttpProcessingError, OSError, ValueError, RuntimeError)
 """What to catch where aiohttp is called."""
 
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _UNAVAILABLE = {
     Failure.REFUSED: "The provider refused the connection.",
     Failure.NAME_UNKNOWN: "The provider's host name can't be resolved.",
@@ -92,6 +95,8 @@ _MALFORMED = {
 def failure_of(error: BaseException) -> Failure:
     """Sort an exception of aiohttp; one without an entry counts as its nearest base."""
     failure = next((FAILURES[base] for base in type(error).__mro__ if base in FAILURES), Failure.DEFECT)
+    if isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS:
+        return Failure.NO_DESCRIPTORS
     if isinstance(error, aiohttp.ClientConnectorError) and failure is Failure.UNCONNECTED:
         if isinstance(error.os_error, ConnectionRefusedError):
             return Failure.REFUSED
@@ -102,6 +107,8 @@ def failure_of(error: BaseException) -> Failure:
 
 def error_of(failure: Failure, timeouts: Timeouts) -> UpstreamError | ConfigError:
     """The error to raise for a failure; a request that can't be sent at all is the operator's."""
+    if failure is Failure.NO_DESCRIPTORS:
+        return Exhausted()
     if failure in _UNAVAILABLE:
         return Unavailable(_UNAVAILABLE[failure])
     if failure in _MALFORMED:

@@ -39,6 +39,9 @@ _OPTIONS: Final[list[tuple[str, int]]] = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # Callers without a gateway find new replicas as they connect anew, and till then none: after this time (and up to a
+    # tenth more or less) a connection takes no new calls. Those that run on it are not cut.
+    ("grpc.max_connection_age_ms", 600_000),
     # Callers may ping as often as every 10 s, also between calls, before it counts as abuse.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 5),

@@ -200,7 +200,10 @@ def _of_answer(call: Call) -> Iterator[tuple[str, Value]]:
     if call.finish_reason:
         yield "gen_ai.response.finish_reasons", call.finish_reason.split(",")
     if call.usage is not None:
-        yield from _of_usage(call.usage)
+        # Not under the conventions' names: a reader that sums them up over a trace would count all twice.
+        yield from _of_usage(call.usage, "parley.usage")
+        if call.usage.HasField("cost_usd"):
+            yield "parley.cost_usd", call.usage.cost_usd
         if call.is_usage_estimated:
             yield "parley.usage.estimated", True
     if call.is_stored is not None:
@@ -236,7 +239,7 @@ def _of_attempt(attempt: Attempt, noted: AttemptTrace, frame: _Frame) -> Iterato
     if noted.finish_reasons:
         yield "gen_ai.response.finish_reasons", [reason for _, reason in sorted(noted.finish_reasons.items())]
     if noted.usage is not None:
-        yield from _of_usage(noted.usage)
+        yield from _of_usage(noted.usage, "gen_ai.usage")
     texts = {"gen_ai.output.messages": noted.answered()}
     if noted.asked is not None:
         texts["gen_ai.system_instructions"] = noted.asked.instructions
@@ -264,15 +267,13 @@ def _of_address(base_url: str) -> Iterator[tuple[str, Value]]:
         yield "server.port", url.port or _PORTS.get(url.scheme, 0)
 
 
-def _of_usage(usage: Usage) -> Iterator[tuple[str, Value]]:
-    yield "gen_ai.usage.input_tokens", usage.prompt_tokens
-    yield "gen_ai.usage.output_tokens", usage.completion_tokens
+def _of_usage(usage: Usage, prefix: str) -> Iterator[tuple[str, Value]]:
+    yield f"{prefix}.input_tokens", usage.prompt_tokens
+    yield f"{prefix}.output_tokens", usage.completion_tokens
     if cached := usage.prompt_tokens_details.cached_tokens:
-        yield "gen_ai.usage.cache_read.input_tokens", cached
+        yield f"{prefix}.cache_read.input_tokens", cached
     if reasoning := usage.completion_tokens_details.reasoning_tokens:
-        yield "gen_ai.usage.reasoning.output_tokens", reasoning
-    if usage.HasField("cost_usd"):
-        yield "parley.cost_usd", usage.cost_usd
+        yield f"{prefix}.reasoning.output_tokens", reasoning
 
 
 def _of_content(texts: Mapping[str, Bounded | None]) -> Iterator[tuple[str, Value]]:

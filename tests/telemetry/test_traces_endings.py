@@ -71,7 +71,7 @@ def test_a_call_that_is_read_on_ends_as_its_caller_leaves_and_its_attempt_goes_o
     assert own.attributes["rpc.response.status_code"] == "CANCELLED"
     assert asked.attributes["parley.outcome"] == "OK"
     assert own.attributes["parley.drained"] is True
-    assert own.attributes["gen_ai.usage.output_tokens"] == asked.attributes["gen_ai.usage.output_tokens"] == 5
+    assert own.attributes["parley.usage.output_tokens"] == asked.attributes["gen_ai.usage.output_tokens"] == 5
 
 
 def test_a_first_token_that_comes_when_the_caller_has_left_is_the_attempts_alone(parts: Traced) -> None:

@@ -20,7 +20,9 @@ RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/li
 
 FROM ${BASE} AS application
 COPY gateway /opt/parley/gateway
-RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/parley
+# Whoever builds may keep files to themselves (umask 027), and the image's user is somebody else.
+RUN chmod -R a+rX /opt/parley \
+    && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/parley
 
 
 FROM ${BASE} AS gateway

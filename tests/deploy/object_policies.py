@@ -11,9 +11,14 @@ from tests.deploy.pod_policies import named
 from tests.support.manifests import Manifest, Manifests, files_in, pod_labels, pod_spec, port_number, ports
 
 CLUSTER_WIDE = {"Namespace"}
+POSTGRES = 5432
 NO_KEY = "0" * 64
 PSS = "pod-security.kubernetes.io/enforce"
-PRIVATE = {"10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
+AROUND = {
+    "0.0.0.0/0": {"10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"},
+    "::/0": {"fc00::/7", "fe80::/10"},
+}
+"""What is private, or a cloud's metadata."""
 
 
 def is_in_one_namespace(manifests: Manifests) -> Iterator[str]:
@@ -48,6 +53,11 @@ def refers_to_ports_that_exist(manifests: Manifests) -> Iterator[str]:
 def restricts_ports_that_exist(manifests: Manifests) -> Iterator[str]:
     for policy in manifests.of("NetworkPolicy"):
         workloads = manifests.selected(policy["spec"]["podSelector"].get("matchLabels", {}))
+        for rule in (*policy["spec"].get("ingress", []), *policy["spec"].get("egress", [])):
+            if any(not isinstance(port["port"], int) for port in rule.get("ports", [])):
+                # Source: https://github.com/ovn-kubernetes/ovn-kubernetes/issues/2117 (all ports),
+                # https://github.com/aws/amazon-network-policy-controller-k8s/issues/81 (none), 2026-11-22.
+                yield f"NetworkPolicy {named(policy)}: a port by its name, which not every network plugin knows"
         for rule in policy["spec"].get("ingress", []):
             for port in rule.get("ports", []):
                 if all(port_number(workload, port["port"]) is None for workload in workloads):
@@ -153,33 +163,34 @@ def denies_by_default(manifests: Manifests) -> Iterator[str]:
         if {kind for each in denying for kind in each["policyTypes"]} != {"Ingress", "Egress"}:
             yield f"{named(workload)}: what no policy speaks of is not denied"
         for rule in _rules(manifests, workload, "ingress"):
-            is_public = named(workload) == "parley-gateway" and [port["port"] for port in rule.get("ports", [])] == [
-                "http"
-            ]
+            open_ports = [port["port"] for port in rule.get("ports", [])]
+            is_public = named(workload) == "parley-gateway" and open_ports == [ports(workload)["http"]]
             if not is_public and not (rule.get("from") and rule.get("ports")):
                 yield f"{named(workload)}: anybody gets in"
         for rule in _rules(manifests, workload, "egress"):
             if not rule.get("ports"):
                 yield f"{named(workload)}: may go to any port"
+            if "to" not in rule and [port["port"] for port in rule.get("ports", [])] != [POSTGRES]:
+                yield f"{named(workload)}: may go to anybody"
             for peer in rule.get("to", []):
                 block = peer.get("ipBlock", {})
-                if block.get("cidr") == "0.0.0.0/0" and not set(block.get("except", [])) >= PRIVATE:
+                if not set(block.get("except", [])) >= AROUND.get(block.get("cidr"), set()):
                     yield f"{named(workload)}: may go to the network around the cluster, such as a cloud's metadata"
 
 
 def lets_through_what_is_needed(manifests: Manifests) -> Iterator[str]:
     service, gateway = (manifests.one("Deployment", name) for name in ("parley-service", "parley-gateway"))
     telemetry, storage = manifests.config.get("telemetry") or {}, manifests.config.get("storage") or {}
-    needed: list[tuple[Manifest, str, str | int, dict[str, str] | None]] = [
-        (service, "ingress", "grpc", pod_labels(gateway)),
-        (gateway, "egress", "grpc", pod_labels(service)),
-        (gateway, "ingress", "http", None),
+    needed: list[tuple[Manifest, str, int, dict[str, str] | None]] = [
+        (service, "ingress", ports(service)["grpc"], pod_labels(gateway)),
+        (gateway, "egress", ports(service)["grpc"], pod_labels(service)),
+        (gateway, "ingress", ports(gateway)["http"], None),
         (service, "egress", 443, None),
         (service, "egress", 53, None),
         (gateway, "egress", 53, None),
     ]
     if "url_file" in storage:
-        needed.append((service, "egress", 5432, None))
+        needed.append((service, "egress", POSTGRES, None))
     if otlp := telemetry.get("otlp"):
         port = urlsplit(otlp["endpoint"]).port or 4317
         needed += [(service, "egress", port, None), (gateway, "egress", port, None)]
@@ -203,7 +214,7 @@ def _rules(manifests: Manifests, workload: Manifest, direction: str) -> list[dic
     return [rule for policy in _policies(manifests, workload) for rule in policy["spec"].get(direction, [])]
 
 
-def _lets(rule: dict[str, Any], port: str | int, peer: dict[str, str] | None) -> bool:
+def _lets(rule: dict[str, Any], port: int, peer: dict[str, str] | None) -> bool:
     """Whether a rule lets that port through; where a peer's labels are given, for that peer."""
     if port not in [each["port"] for each in rule.get("ports", [])]:
         return False

@@ -75,9 +75,10 @@ def is_asked_what_is_meant(manifests: Manifests) -> Iterator[str]:
                 )
                 if asked != wanted[named(workload)][name]:
                     yield f"{named(workload)}.{name} asks for {asked!r}"
-        liveness = containers(workload)[0].get("livenessProbe", {})
-        if liveness.get("periodSeconds", 10) * liveness.get("failureThreshold", 3) < 60:
-            yield f"{named(workload)}.livenessProbe: a replica that is busy for less than a minute is killed"
+        for name, why in (("livenessProbe", "is busy"), ("startupProbe", "starts slowly")):
+            probe = containers(workload)[0].get(name, {})
+            if probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3) < 60:
+                yield f"{named(workload)}.{name}: a replica that {why} for less than a minute is killed"
 
 
 def has_limits(manifests: Manifests) -> Iterator[str]:

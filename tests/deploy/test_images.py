@@ -99,6 +99,13 @@ def writes_nothing_beside_its_data(file: Dockerfile, target: str) -> bool:
     return "PYTHONDONTWRITEBYTECODE=1" in environment and "HOME=/tmp" in environment
 
 
+def lets_its_user_read_the_code(file: Dockerfile, target: str) -> bool:
+    """Whatever the umask of whoever has checked it out."""
+    del target
+    copying = [stage for stage in file.stages if stage.name == "application"]
+    return all(any("chmod -R a+rX /opt/parley" in step.rest for step in stage.all("RUN")) for stage in copying)
+
+
 Policy = Callable[[Dockerfile, str], bool]
 # Each with a change that it has to object to.
 POLICIES: list[tuple[Policy, str, str]] = [
@@ -120,6 +127,7 @@ POLICIES: list[tuple[Policy, str, str]] = [
     (is_rid_of_installers, "&& python -m pip uninstall --yes --root-user-action=ignore setuptools wheel pip", ""),
     (copies_its_own_part_alone, "COPY LICENSE", "COPY tests /opt/parley/tests\nCOPY LICENSE"),
     (copies_its_own_part_alone, "COPY LICENSE", "COPY . /opt/parley/all\nCOPY LICENSE"),
+    (lets_its_user_read_the_code, "chmod -R a+rX /opt/parley", "true"),
     (says_what_it_is, "org.opencontainers.image.revision", "org.opencontainers.image.source"),
     (writes_nothing_beside_its_data, "PYTHONDONTWRITEBYTECODE=1", "PYTHONOPTIMIZE=1"),
     (writes_nothing_beside_its_data, "HOME=/tmp", "HOME=/root"),

@@ -12,7 +12,19 @@ import yaml
 
 from gateway.config import load_config as load_gateway_config
 from service.config import load_config as load_service_config
-from tests.support.manifests import DEPLOY, OVERLAYS, PARTS, Manifests, environ, files_in, pod_spec, render, rendered
+from tests.deploy.pod_policies import quantity
+from tests.support.manifests import (
+    DEPLOY,
+    OVERLAYS,
+    PARTS,
+    Manifests,
+    containers,
+    environ,
+    files_in,
+    pod_spec,
+    render,
+    rendered,
+)
 from tests.support.stack import ROOT
 
 OBSERVABILITY = DEPLOY / "observability"
@@ -100,6 +112,14 @@ def test_an_overlay_may_be_put_into_another_namespace() -> None:
     assert space["metadata"]["name"] == "chat"
     images = [pod_spec(each)["containers"][0]["image"] for each in manifests.workloads]
     assert all(image.startswith("registry.example.org/team/parley-") for image in images)
+
+
+def test_the_overlay_for_one_machine_fits_on_two_cores() -> None:
+    parts = [container for each in rendered("overlays/single").workloads for container in containers(each)]
+    requests = [quantity(each["resources"]["requests"]["cpu"]) for each in parts]
+
+    # What Kubernetes itself runs takes about one, and a rolling update of the gateway its share once more.
+    assert sum(requests) + max(requests) <= 1.25
 
 
 def test_telemetry_is_all_that_observability_adds_to_the_configuration() -> None:

@@ -94,16 +94,19 @@ class RenderingProcess:
 
 
 async def _started() -> Process:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "service.prompts.child"),
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=DEVNULL,
-        # Nothing of the service's own environment, which may hold keys.
-        env={"PYTHONPATH": os.pathsep.join(entry or "." for entry in sys.path)},
-        # Signals to the service's group (Ctrl-C, a process manager's SIGTERM) must not end it: calls go on.
-        start_new_session=True,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "service.prompts.child"),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            # Nothing of the service's own environment, which may hold keys.
+            env={"PYTHONPATH": os.pathsep.join(entry or "." for entry in sys.path)},
+            # Signals to the service's group (Ctrl-C, a process manager's SIGTERM) must not end it: calls go on.
+            start_new_session=True,
+        )
+    except OSError as error:  # such as no memory for another process, or no file descriptor
+        raise ProcessError(f"it can't be started: {error.strerror}") from None
     is_ready = False
     try:
         async with asyncio.timeout(_START_TIMEOUT_S):

@@ -49,8 +49,8 @@ class Call:
     arm: str | None = None
     """The campaign that the call takes part in, and its arm."""
     is_stored: bool | Literal["later"] | None = None
-    """Whether the answer is in the store; "later" for a part of one, which is given to the store without waiting; None
-    where nobody wants it to be."""
+    """Whether the answer is in the store; "later" where it was given to the store and nobody waits for that: a part of
+    one, or one whose caller left during the commit; None where nobody wants it to be."""
     kept_s: float = 0.0
     """How long the answer waited for the store."""
     journal: Journal = field(default_factory=Journal)

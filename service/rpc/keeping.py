@@ -28,6 +28,8 @@ class Keeper(Protocol):
     async def keep(self, record: Record) -> bool:
         """Whether the record is committed now; False only where the policy lets it be lost.
 
+        One whose caller is cancelled is stored all the same.
+
         Raises:
             StorageUnavailable: It is not, and the policy wants it to be.
         """
@@ -119,6 +121,9 @@ class Keeping:
         began = time.monotonic()
         try:
             self._call.is_stored = await self._store.keep(record)
+        except asyncio.CancelledError:
+            self._call.is_stored = "later"
+            raise
         finally:
             self._call.kept_s = time.monotonic() - began
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from service._gen.parley.v1 import chat_service_pb2 as pb
@@ -18,7 +18,8 @@ from service.storage.record import Page, Record
 from service.storage.store import Store
 
 _MAX_PAGE_BYTES: Final = 3 * 1024 * 1024
-"""Of messages, of which a request may have 32 MiB: gRPC clients take 4 MiB unless they are told otherwise."""
+"""Of its items, as they are sent: gRPC clients take 4 MiB unless they are told otherwise."""
+_Item = TypeVar("_Item", pb.StoredChatCompletion, pb.StoredMessage)
 
 
 class StoredCompletions:
@@ -36,8 +37,10 @@ class StoredCompletions:
         store, call = store_or_error(self._store), CURRENT.get()
         page = Page(after=_after(request), limit=limit_of(request), descending=is_descending(request))
         listed = await store.list(call.tenant, filter_of(request), page)
-        data = [stored_completion(record) for record in listed.items]
-        return finished(pb.ListChatCompletionsResponse(data=data), data, call, has_more=listed.has_more)
+        completions = [stored_completion(record) for record in listed.items]
+        data = _fitting(completions)  # the store has counted the answers alone, not what stands beside them
+        has_more = listed.has_more or len(data) < len(completions)
+        return finished(pb.ListChatCompletionsResponse(data=data), data, call, has_more=has_more)
 
     async def get(self, request: pb.GetChatCompletionRequest) -> pb.StoredChatCompletion:
         """One of them, with its request."""
@@ -138,14 +141,14 @@ def _not_found() -> RequestError:
     return RequestError(Reason.COMPLETION_NOT_FOUND, "There is no stored completion of this id.", param="completion_id")
 
 
-def _fitting(messages: Sequence[pb.StoredMessage]) -> Sequence[pb.StoredMessage]:
+def _fitting(items: Sequence[_Item]) -> Sequence[_Item]:
     """As many as a page may have, from the first on; one at least."""
     left_bytes = _MAX_PAGE_BYTES
-    for place, message in enumerate(messages):
-        left_bytes -= message.ByteSize()
+    for place, item in enumerate(items):
+        left_bytes -= item.ByteSize()
         if left_bytes < 0 and place:
-            return messages[:place]
-    return messages
+            return items[:place]
+    return items
 
 
 def _tell_lists(call: Call, choices: Iterable[Choice]) -> None:

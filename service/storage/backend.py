@@ -36,8 +36,8 @@ class UnknownPlace(Exception):
 class Backend(Protocol):
     """A database.
 
-    Every method raises `Outage` where the database does not answer, and leaves nothing half done. What has
-    another tenant is as what is not there.
+    Every method raises `Outage` where the database does not answer, and leaves nothing half done, but for the two that
+    delete in batches: `delete_session` and `prune`. What has another tenant is as what is not there.
     """
 
     async def open(self) -> None:

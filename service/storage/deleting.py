@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, bindparam, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.storage.reading import count_fitting, read_sizes
+from service.storage.sessions import OF_SESSION
 from service.storage.tables import COMPLETIONS, SESSIONS
 
 _BATCH: Final = 200
@@ -17,13 +18,12 @@ _MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
 """Of a transaction: whoever writes has to wait for it."""
 
 _THIS: Final = (SESSIONS.c.tenant == bindparam("of_tenant"), SESSIONS.c.id == bindparam("of_session"))
-_OF_SESSION: Final = (COMPLETIONS.c.tenant == SESSIONS.c.tenant, COMPLETIONS.c.session_id == SESSIONS.c.id)
 _LOCK: Final = update(SESSIONS).where(*_THIS).values(first_id=SESSIONS.c.first_id)
-_DROP_EMPTY: Final = delete(SESSIONS).where(*_THIS, ~exists().where(*_OF_SESSION))
+_DROP_EMPTY: Final = delete(SESSIONS).where(*_THIS, ~exists().where(*OF_SESSION))
 
 
 def _first(column: str) -> ColumnElement[object]:
-    first = select(COMPLETIONS.c[column]).where(*_OF_SESSION).order_by(COMPLETIONS.c.id).limit(1)
+    first = select(COMPLETIONS.c[column]).where(*OF_SESSION).order_by(COMPLETIONS.c.id).limit(1)
     return first.correlate(SESSIONS).scalar_subquery()
 
 

@@ -14,7 +14,7 @@ from service.storage.rows import pair_of, record_of, summary_of
 from service.storage.tables import COMPLETIONS, LABELS, TAGS
 
 _MAX_PAGE_BYTES: Final = 3 * 1024 * 1024
-"""Of the answers of a page: gRPC clients take 4 MiB unless they are told otherwise, labels and the like included."""
+"""Of the answers of a page, so that not much is read for nothing: gRPC clients take 4 MiB unless told otherwise."""
 _SUMMARY: Final = [column for column in COMPLETIONS.c if column.name != "request"]
 _FEW: Final = {"session_id", "end_user"}
 """What fewer completions have in common than labels, tags and models."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Select, func, select
@@ -12,11 +12,12 @@ from service.storage.backend import UnknownPlace
 from service.storage.record import Listed, Page, Session
 from service.storage.tables import COMPLETIONS, SESSIONS
 
-_OF_SESSION = (COMPLETIONS.c.tenant == SESSIONS.c.tenant, COMPLETIONS.c.session_id == SESSIONS.c.id)
+OF_SESSION: Final = (COMPLETIONS.c.tenant == SESSIONS.c.tenant, COMPLETIONS.c.session_id == SESSIONS.c.id)
+"""Holds of the completions of a session's row."""
 _LAST_USED = (
-    select(COMPLETIONS.c.created).where(*_OF_SESSION).order_by(COMPLETIONS.c.id.desc()).limit(1).scalar_subquery()
+    select(COMPLETIONS.c.created).where(*OF_SESSION).order_by(COMPLETIONS.c.id.desc()).limit(1).scalar_subquery()
 )
-_COUNT = select(func.count()).select_from(COMPLETIONS).where(*_OF_SESSION).scalar_subquery()
+_COUNT = select(func.count()).select_from(COMPLETIONS).where(*OF_SESSION).scalar_subquery()
 _SESSION = (SESSIONS.c.id, SESSIONS.c.created, SESSIONS.c.end_user.label("user"), _LAST_USED.label("last_used"))
 
 

@@ -129,7 +129,7 @@ class CallMetrics:
 
     def _take_stored(self, call: Call, status: str, reason: str) -> None:
         if call.is_stored:
-            self._stored["partial" if call.is_stored == "later" else "stored",].inc()
+            self._stored["stored" if call.is_complete else "partial",].inc()
         elif status == "OK" or reason == _NO_STORE or (reason == _FAULT and call.kept_s > 0):
             self._stored["failed",].inc()  # else there was nothing to store
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from service.tools.outcome import ToolFailedError
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:  # loads the SDK, which only servers that run need
     from mcp_types import CallToolResult
 
     from service.tools.session import Session
+
+
+_UNAVAILABLE: Final = "The tool's server is not available at the moment."
 
 
 class LostError(Exception):
@@ -55,8 +58,13 @@ class Link:
             SessionGoneError: The call has to be made in a new session.
         """
         if self._closed.is_set():
-            raise ToolFailedError("The tool's server is not available at the moment.")
-        task = self._group.create_task(self._ended(tool, arguments))
+            raise ToolFailedError(_UNAVAILABLE)
+        running = self._ended(tool, arguments)
+        try:
+            task = self._group.create_task(running)
+        except RuntimeError:  # it is about to end, because another of its tasks has failed, and `close` comes next
+            running.close()
+            raise ToolFailedError(_UNAVAILABLE) from None
         try:
             await asyncio.wait({task})
         finally:

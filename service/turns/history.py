@@ -18,10 +18,11 @@ from typing import Final
 from service._gen.parley.v1.json_pb2 import JsonObject
 from service._gen.parley.v1.message_pb2 import Message
 from service._gen.parley.v1.tool_pb2 import ToolEvent
+from service.answers.joining_lists import without_index
 from service.errors import invalid, missing
 from service.turns.contents import Contents
 from service.turns.entries import number_in, shift_number
-from service.turns.messages import ERROR, OK, call_of, own_entry, result_of
+from service.turns.messages import ERROR, OK, call_of, result_of
 from service.turns.places import Place
 
 _MOST_EVENTS: Final = 10_000
@@ -147,7 +148,7 @@ def _fill(turn: Message, message: Message, reasoning: list[JsonObject], begin: P
     turn.reasoning_details.extend(reasoning)
     last = None if end is None else end.provider_content_length
     for entry in message.provider_content[begin.provider_content_length : last]:
-        own = own_entry(entry)
+        own = without_index(entry)
         shift_number(own, "reasoning_index", -begin.reasoning_length)
         turn.provider_content.append(own)
 

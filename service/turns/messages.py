@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 
 from service._gen.parley.v1.chat_completion_pb2 import AssistantMessage
-from service._gen.parley.v1.json_pb2 import JsonObject
 from service._gen.parley.v1.message_pb2 import Message
 from service._gen.parley.v1.tool_pb2 import FunctionCall, ToolCall, ToolEvent
+from service.answers.joining_lists import without_index
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 OK: Final = "ok"
@@ -27,7 +27,7 @@ def turn_messages(written: AssistantMessage, events: Sequence[ToolEvent]) -> lis
         if text := getattr(written, name):
             setattr(message, name, text)
     message.reasoning_details.extend(written.reasoning_details)
-    message.provider_content.extend(map(own_entry, written.provider_content))
+    message.provider_content.extend(map(without_index, written.provider_content))
     message.tool_calls.extend(map(call_of, events))
     return [message, *map(result_of, events)]
 
@@ -51,11 +51,6 @@ def result_of(event: ToolEvent) -> Message:
     if event.status == ERROR:
         message.is_error = True
     return message
-
-
-def own_entry(entry: JsonObject) -> JsonObject:
-    """A copy of an entry of `provider_content`, without the number that a stream gives it."""
-    return JsonObject(fields=[member for member in entry.fields if member.key != "index"])
 
 
 def _object_text(arguments: str) -> str:

@@ -430,8 +430,10 @@ async def test_an_answer_whose_caller_leaves_during_the_commit_is_kept_as_comple
         await asyncio.wait_for(shelf.is_asked.wait(), SOON_S)
         call.cancel()
         await idle(service)
+        line = await line_of(service)
 
     assert (shelf.only.status, text_of(shelf.only.completion)) == ("completed", "Hello!")
+    assert line["stored"] == "later"
 
 
 def draining(**bounds: Any) -> Limits:

@@ -471,10 +471,22 @@ async def test_a_page_of_large_messages_is_shorter(served: Served) -> None:
     assert pages == [[10**6] * 3, [10**6], [3_500_000], [1]], "one comes, however large"
 
 
-async def test_a_page_of_large_answers_is_one_that_grpc_clients_take_as_they_are(served: Served) -> None:
-    kept = [record() for _ in range(5)]
+# Four bytes a character, and as many as labels and tags may have: 52 KiB beside each answer.
+MARKS = {
+    "labels": {chr(0x1F600 + number) * 64: "🙂" * 512 for number in range(16)},
+    "tags": tuple(chr(0x1F600 + number) * 64 for number in range(64)),
+}
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "marks"), [(5, 1_200_000, {}), (100, 1, MARKS)], ids=["large answers", "large labels and tags"]
+)
+async def test_pages_are_such_that_grpc_clients_take_them_as_they_are(
+    served: Served, count: int, size: int, marks: dict[str, Any]
+) -> None:
+    kept = [record(**marks) for _ in range(count)]
     for each in kept:
-        each.completion.choices[0].message.content = "x" * 1_200_000
+        each.completion.choices[0].message.content = "x" * size
     names = await served.keep(*kept)
 
     found: list[str] = []

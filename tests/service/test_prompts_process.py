@@ -16,7 +16,7 @@ import psutil
 import pytest
 import uvloop
 
-from service.errors import ParleyError, Reason, RequestError
+from service.errors import ConfigError, ParleyError, Reason, RequestError
 from service.json_values import Json
 from service.prompts import process as process_module
 from service.prompts.child import MAX_MEMORY_BYTES
@@ -117,6 +117,21 @@ async def test_a_process_that_is_held_up_is_given_up(renderer: Renderer, monkeyp
     assert not psutil.pid_exists(pid)
     monkeypatch.undo()
     assert await renderer.render(prompt, {"x": "private"}) == "private"
+
+
+async def test_a_process_that_cannot_be_started_is_told_and_tried_again(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = await checked(renderer, "{{ x }}")
+    await renderer.aclose()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", "/no/such/python")
+        with pytest.raises(ParleyError) as caught:
+            await renderer.render(prompt, {"x": 1})
+        with pytest.raises(ConfigError, match="it can't be started: No such file or directory"):
+            await renderer.check({"p": Prompt("{{ y }}")})
+    assert caught.value.reason is Reason.INTERNAL
+    assert await renderer.render(prompt, {"x": 1}) == "1"
 
 
 async def test_a_failure_is_remembered(renderer: Renderer) -> None:

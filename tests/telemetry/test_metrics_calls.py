@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,10 +13,13 @@ from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from service._gen.parley.v1.model_service_pb2 import ListModelsRequest
+from service.rpc.call import Call
 from service.telemetry import definitions
+from service.telemetry.calls import CallMetrics
 from tests.conftest import KEY, PLAIN, stack_config
 from tests.support.faces import ask
 from tests.support.json_form import to_proto
@@ -311,6 +315,18 @@ def test_calls_move_what_they_should(counted: Counted, name: str) -> None:
     act(counted)
 
     _wait_moved(counted, before, expected)
+
+
+@pytest.mark.parametrize(("is_complete", "outcome"), [(True, "stored"), (False, "partial")])
+def test_what_is_stored_after_its_caller_has_left_counts_as_what_it_is(*, is_complete: bool, outcome: str) -> None:
+    registry = CollectorRegistry()
+    metrics = CallMetrics(registry)
+    call = Call("request-1", "/parley.v1.ChatService/StreamChatCompletion", ended=time.monotonic())
+    call.is_stored, call.is_complete = "later", is_complete
+
+    metrics.ended(call, "CANCELLED", None)
+
+    assert registry.get_sample_value("parley_stored_total", {"outcome": outcome}) == 1
 
 
 def _settled(counted: Counted) -> Scrape:

@@ -10,12 +10,16 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from service.project_settings import ToolServer
 from service.settings import Secret
+from service.tools.link import Link, LostError
+from service.tools.outcome import ToolFailedError
 from service.tools.server import Timing, ToolServerConnection
+from service.tools.session import Session
 from tests.support.stack import ROOT, wait_for
 from tests.tools.mcp_support import QUICK, becomes, command, http_server, is_running, journal, running
 
@@ -182,6 +186,28 @@ async def test_a_server_that_is_kept_busy_by_a_tool_is_not_given_up_before_the_t
         os.kill(pid, signal.SIGCONT)
         assert outcome.is_error
         assert (await shop.call("pid", {}, 30)).text == str(pid)
+
+
+async def _call_while_the_group_ends() -> None:
+    async def fail() -> None:
+        raise LostError("it does not answer")
+
+    async with asyncio.TaskGroup() as group:
+        link = Link(cast(Session, None), group)  # which is not asked any more
+        group.create_task(fail())
+        try:
+            await asyncio.Event().wait()
+        finally:  # the group takes no more tasks, and nobody has closed the link yet
+            await link.call("echo", {})
+
+
+async def test_a_call_in_the_moment_in_which_a_session_ends_is_as_one_without_a_server() -> None:
+    with pytest.raises(ExceptionGroup) as ended:
+        await _call_while_the_group_ends()
+    lost, failed = ended.value.exceptions
+    assert isinstance(lost, LostError)
+    assert isinstance(failed, ToolFailedError)
+    assert str(failed) == "The tool's server is not available at the moment."
 
 
 async def test_nothing_is_left_of_a_program(folder: Path) -> None:

@@ -103,12 +103,13 @@ async def test_the_next_turn_is_asked_with_what_was_called_and_found(
 async def test_calls_made_at_once_run_at_once_and_are_told_in_their_order(
     stream: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
-    both = asyncio.Barrier(2)
+    both, second_ends = asyncio.Barrier(2), asyncio.Event()
 
     async def together(name: str, arguments: str) -> Found:
         await both.wait()
         if name == "srv__weather":
-            await asyncio.sleep(0.01)  # the second is done first
+            await second_ends.wait()
+        second_ends.set()
         return Found(name)
 
     stage = scene(Turn(calls=[WEATHER, Call("srv__time")]), Turn("Done."), tools=Tools(together))

@@ -6,12 +6,16 @@ import argparse
 import dataclasses
 import errno
 import os
+import resource
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+import msgspec
 
 from gateway.addresses import ConfigError, Endpoint
 from gateway.bootstrap import render, render_json
@@ -24,6 +28,8 @@ COMMANDS = {
     "run": "run Envoy; at SIGTERM, let open calls finish",
     "hint": "wait until the gateway is ready, then print a curl line that works",
 }
+# Envoy on two cores has 40 open at rest, and the operations listener takes up to 32 connections.
+OTHER_FILES = 100
 
 
 def main() -> None:
@@ -64,6 +70,7 @@ def _run(config: Config) -> None:
     if config.operations is not None:
         _check_unused("gateway.metrics_address", config.operations)
         config = dataclasses.replace(config, admin=_with_port(config.admin))
+    config = _within_open_files(config)
     if config.admin_address_path is not None and Path(config.admin_address_path).is_file():
         Path(config.admin_address_path).unlink()  # of an earlier run, whose port may be another's by now
     address_path = config.admin_address_path or _inherited_file("")
@@ -73,6 +80,26 @@ def _run(config: Config) -> None:
     command = [sys.executable, "-m", "gateway.supervisor", "--admin-address-path", address_path]
     command += ["--drain-grace-s", str(config.gateway.drain_grace_s), "--", *envoy]
     os.execv(command[0], command)  # noqa: S606  # no shell is wanted
+
+
+def _within_open_files(config: Config) -> Config:
+    """No more connections than this process may have open: without a file for the next one, Envoy answers nobody at all.
+
+    Envoy itself raises the soft limit to the hard one. A tenth is left to what is no client: replicas, probes, logs.
+    """
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = files - max(files // 10, OTHER_FILES)
+    if files == resource.RLIM_INFINITY or config.gateway.max_connections <= most:
+        return config
+    if most < 1:
+        raise ConfigError(f"the limit of open files (ulimit -Hn) is {files}; expected more than {OTHER_FILES}")
+    text = (
+        f"gateway: gateway.max_connections is {most} rather than {config.gateway.max_connections}, "
+        f"because the limit of open files (ulimit -Hn) is {files}\n"
+    )
+    with suppress(OSError):  # a full disk
+        os.write(2, text.encode())  # `sys.stderr` is None where it was closed
+    return dataclasses.replace(config, gateway=msgspec.structs.replace(config.gateway, max_connections=most))
 
 
 def _check_unused(place: str, address: Endpoint) -> None:

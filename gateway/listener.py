@@ -7,6 +7,9 @@ from datetime import timedelta
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, NotHealthCheckFilter
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation, HeaderMutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import (
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
     Http1ProtocolOptions,
     Http2ProtocolOptions,
     HttpProtocolOptions,
@@ -88,7 +91,7 @@ def _connection_manager(config: Config) -> HttpConnectionManager:
         route_config=build_routes(config),
         http_filters=build_filters(config),
         local_reply_config=build_local_reply(config.gateway.max_body_mib),
-        early_header_mutation_extensions=[_strip_headers()],
+        early_header_mutation_extensions=[_strip_headers(is_traced=config.tracing is not None)],
         use_remote_address=True,
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         preserve_external_request_id=True,
@@ -139,7 +142,7 @@ def _connection_limits(max_age_s: float) -> HttpProtocolOptions:
     )
 
 
-def _strip_headers() -> TypedExtensionConfig:
+def _strip_headers(*, is_traced: bool) -> TypedExtensionConfig:
     """Before anything reads them; what the gateway itself sets comes later."""
     matchers = [StringMatcher(prefix=prefix) for prefix in INTERNAL_PREFIXES]
     # Binary metadata, which no method reads: gRPC fails the whole call where it is no base64.
@@ -149,9 +152,19 @@ def _strip_headers() -> TypedExtensionConfig:
     mutations = [
         HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher)) for matcher in matchers
     ]
+    if is_traced:
+        mutations.append(_shortened_tracestate())
     return TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
         typed_config=Any.pack(EarlyHeaderMutation(mutations=mutations)),
+    )
+
+
+def _shortened_tracestate() -> HeaderMutation:
+    """Spans hold it in full. W3C has no more than 512 characters passed on; who reads what is cut ignores it."""
+    header = HeaderValue(key="tracestate", value="%REQ(TRACESTATE):512%")
+    return HeaderMutation(
+        append=HeaderValueOption(header=header, append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS)
     )
 
 

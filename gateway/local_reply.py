@@ -9,18 +9,20 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     AndFilter,
     ComparisonFilter,
     ComparisonFilterOp,
+    ExtensionFilter,
     HeaderFilter,
     ResponseFlagFilter,
     StatusCodeFilter,
 )
 from envoy_data_plane.envoy.config.core.v3 import DataSource, RuntimeUInt32, SubstitutionFormatString
 from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
+from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     LocalReplyConfig,
     ResponseMapper,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
-from envoy_data_plane.google.protobuf import Struct
+from envoy_data_plane.google.protobuf import Any, Struct
 
 from gateway.names import GRPC_CONTENT_TYPE, QUERY_STATUS
 
@@ -106,10 +108,12 @@ def _mapper(refusal: Refusal) -> ResponseMapper:
 def _full() -> list[ResponseMapper]:
     """Where there is no room for another call: the cluster's limit of calls, and the overload manager.
 
-    The latter has no flag of the access log, as every other 503 has.
+    The latter has no flag of the access log, as every other 503 has; what it cuts off while it sends, Envoy answers with
+    a 500.
     """
     any_503 = _status_filter(ComparisonFilterOp.EQ, 503)
     has_flag = AccessLogFilter(response_flag_filter=ResponseFlagFilter())
+    cut_off = _expression_filter('response.code_details == "overload"')
     service = _envelope(SERVER, "service_unavailable", SERVICE_UNAVAILABLE)
     too_many = _envelope(SERVER, OVERLOADED, "The gateway has too many open calls; try again later.")
     short = _envelope(SERVER, OVERLOADED, "The gateway is short of memory; try again later.")
@@ -121,11 +125,19 @@ def _full() -> list[ResponseMapper]:
             filter=AccessLogFilter(and_filter=AndFilter(filters=[any_503, has_flag])), body_format_override=service
         ),
         ResponseMapper(filter=any_503, body_format_override=short),
+        ResponseMapper(filter=cut_off, status_code=503, body_format_override=short),
     ]
 
 
 def _header_filter(matcher: HeaderMatcher) -> AccessLogFilter:
     return AccessLogFilter(header_filter=HeaderFilter(header=matcher))
+
+
+def _expression_filter(expression: str) -> AccessLogFilter:
+    cel = Any.pack(ExpressionFilter(expression=expression))
+    return AccessLogFilter(
+        extension_filter=ExtensionFilter(name="envoy.access_loggers.extension_filters.cel", typed_config=cel)
+    )
 
 
 def _status_filter(operator: ComparisonFilterOp, status: int) -> AccessLogFilter:

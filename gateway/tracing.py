@@ -12,6 +12,7 @@ from envoy_data_plane.envoy.extensions.tracers.opentelemetry.samplers.v3 import 
     ParentBasedSamplerConfig,
     TraceIdRatioBasedSamplerConfig,
 )
+from envoy_data_plane.envoy.type.tracing.v3 import CustomTag
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType, Percent
 from envoy_data_plane.google.protobuf import Any
 
@@ -24,6 +25,17 @@ SAMPLERS = "envoy.tracers.opentelemetry.samplers"
 MILLION = 1_000_000
 # Spans that wait for a receiver that is slow or away; the oldest are dropped then, and `tracing.opentelemetry` counts.
 MAX_WAITING_SPANS = 4096
+# What clients choose, and Envoy would take over in full: some calls with 60 kB each would make more of a batch than
+# receivers take (4 MiB), and others' spans would be lost with them. `http.url` would be the `host` that they name, and
+# the path of a gRPC call may have a query.
+SHORTENED = {
+    "user_agent": "%REQ(USER-AGENT):256%",
+    "guid:x-request-id": "%REQ(X-REQUEST-ID):256%",
+    "http.url": "%REQ(:AUTHORITY):256%",
+    "grpc.authority": "%REQ(:AUTHORITY):256%",
+    "grpc.path": "%ROUTE_NAME%",
+    "grpc.content_type": "%REQ(CONTENT-TYPE):256%",
+}
 
 
 def build_tracing(tracing: TracingConfig) -> HttpConnectionManagerTracing:
@@ -45,6 +57,7 @@ def build_tracing(tracing: TracingConfig) -> HttpConnectionManagerTracing:
         spawn_upstream_span=True,
         operation="%ROUTE_NAME%",
         max_path_tag_length=0,  # of `http.url`
+        custom_tags=[CustomTag(tag=tag, value=text) for tag, text in SHORTENED.items()],
     )
 
 

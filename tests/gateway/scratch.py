@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -202,8 +203,11 @@ class Gateway:
 
 
 @contextmanager
-def running_gateway(folder: Path, upstream: str, **environ: str) -> Iterator[Gateway]:
+def running_gateway(
+    folder: Path, upstream: str, max_open_files: int | None = None, /, **environ: str
+) -> Iterator[Gateway]:
     """`python -m gateway run` on ports of the system's choice."""
+    limited = [] if max_open_files is None else ["sh", "-c", f'ulimit -n {max_open_files}; exec "$@"', "sh"]
     admin_path, log_path = folder / "admin", folder / "envoy.log"
     settings = {
         "PARLEY_UPSTREAM_ADDRESS": upstream,
@@ -215,7 +219,11 @@ def running_gateway(folder: Path, upstream: str, **environ: str) -> Iterator[Gat
     }
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "run"], cwd=ROOT, env=clean_environ(settings), stdout=log, stderr=log
+            [*limited, sys.executable, "-m", "gateway", "run"],
+            cwd=ROOT,
+            env=clean_environ(settings),
+            stdout=log,
+            stderr=log,
         )
     try:
         wait_until(lambda: admin_path.exists() and ":" in admin_path.read_text(), process, log_path)
@@ -224,7 +232,7 @@ def running_gateway(folder: Path, upstream: str, **environ: str) -> Iterator[Gat
 
         def is_listening() -> bool:
             listeners.update(_listeners(admin))
-            return "http" in listeners
+            return "http" in listeners and _takes_connections(listeners["http"])
 
         wait_until(is_listening, process, log_path)
         yield Gateway(process, admin, listeners["http"], log_path, listeners.get("operations", ""))
@@ -239,8 +247,18 @@ def _listeners(admin: str) -> dict[str, str]:
         statuses = httpx.get(f"http://{admin}/listeners?format=json").json().get("listener_statuses", [])
     except httpx.ConnectError:  # its address is told a moment before it listens there
         return {}
-    sockets = {status["name"]: status["local_address"]["socket_address"] for status in statuses}
-    return {name: f"{socket['address']}:{socket['port_value']}" for name, socket in sockets.items()}
+    addresses = {status["name"]: status["local_address"]["socket_address"] for status in statuses}
+    return {name: f"{address['address']}:{address['port_value']}" for name, address in addresses.items()}
+
+
+def _takes_connections(address: str) -> bool:
+    """Envoy tells of a listener a moment before its threads listen."""
+    host, port = address.split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def clean_environ(settings: Mapping[str, str]) -> dict[str, str]:

@@ -162,6 +162,20 @@ def test_connections_are_few_and_clients_can_not_use_them_up(tmp_path: Path, ser
         wait_until(lambda: _is_refused(gateway.operations))
 
 
+def test_connections_leave_files_open_for_all_else(tmp_path: Path, service: Service) -> None:
+    """Where a process may have few files open; without one for the next connection, Envoy answers nobody."""
+    with running_gateway(tmp_path, service.address, 160) as gateway, ExitStack() as stack:
+        wait_until_ready(gateway)
+        assert "gateway.max_connections is 60 rather than 10000" in gateway.log_path.read_text()
+        kept = stack.enter_context(httpx.Client(base_url=f"http://{gateway.address}"))
+        assert kept.get("/v1/models").status_code == 200
+        for _ in range(160):
+            stack.enter_context(_connected(gateway.address))
+        wait_until(lambda: _is_refused(gateway.address))
+        assert kept.get("/v1/models").status_code == 200
+        assert httpx.get(f"http://{gateway.operations}/readyz").status_code == 200
+
+
 def _connected(address: str) -> socket.socket:
     host, port = address.split(":")
     return socket.create_connection((host, int(port)), timeout=20)

@@ -61,6 +61,16 @@ def _upload(address: str, body: bytes, length: int) -> socket.socket:
     return client
 
 
+def _send_on(upload: socket.socket) -> bytes:
+    """Send some more of the body; what comes back, where the connection is not cut before it can be read."""
+    upload.settimeout(5)
+    with suppress(OSError):
+        upload.sendall(PIECE * 6)
+    with suppress(OSError):
+        return upload.recv(65536)
+    return b""
+
+
 def _ask(gateway: Gateway) -> httpx.Response | None:
     with suppress(httpx.TransportError):  # beyond 95 % no connection is taken
         return httpx.post(f"http://{gateway.address}{CHAT}", json={}, timeout=2)
@@ -121,6 +131,25 @@ def test_the_largest_body_goes_before_all_others_suffer(service: Service, script
         wait_until(lambda: (_ask(gateway) or httpx.Response(503)).status_code == 200)
         served.set()
         assert large.exception(PATIENCE_S) is not None
+
+
+def test_bodies_that_were_begun_before_do_not_take_all_memory(
+    service: Service, script: Scratch, tmp_path: Path
+) -> None:
+    """Of HTTP/1: whoever sends on when memory is short is cut off; it would be four times what there is."""
+    with _gateway(tmp_path, service, f"{{max_heap_mib: {HEAP_MIB}}}") as gateway, ExitStack() as stack:
+        wait_until_ready(gateway)
+        length = 8 * len(PIECE)
+        uploads = [stack.enter_context(_upload(gateway.address, b"{", length)) for _ in range(40)]
+        wait_until(lambda: gateway.stat("http.http.downstream_rq_active") >= len(uploads))
+        with ThreadPoolExecutor(len(uploads)) as pool:
+            answers = [answer for answer in pool.map(_send_on, uploads) if answer]
+        assert gateway.stat("http.http.downstream_rq_overload_close") > 0
+        assert answers
+        for answer in answers:
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b'"code":"gateway_overloaded"' in answer
+        assert gateway.stat("overload.envoy.resource_monitors.fixed_heap.pressure") < 200
 
 
 @pytest.mark.parametrize("face", ["rest", "grpc"])

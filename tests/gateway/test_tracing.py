@@ -122,6 +122,19 @@ def test_spans_tell_nothing_of_queries_ids_keys_and_prompts(traced: Traced, scri
     assert not [secret for secret in SECRETS if secret.encode() in exported]
 
 
+def test_nobody_makes_spans_large(traced: Traced, script: Scratch) -> None:
+    """A batch that a receiver refuses would take others' spans with it."""
+    trace_id, long = _trace_id(13), "a" * 1000
+    headers = _parent(trace_id) | {"tracestate": f"a={long}", "user-agent": long, "x-request-id": long}
+    httpx.post(traced.url + CHAT, json={}, headers=headers | {"host": long})
+    httpx.post(f"{traced.url}/{long}?secret-of-a-query", headers=headers | {"content-type": f"application/grpc+{long}"})
+    spans = traced.receiver.trace(trace_id, count=4)
+    texts = [text for span in spans for text in (span.name, span.trace_state, *span.attributes.values())]
+    assert max(len(str(text)) for text in texts) <= 512
+    assert not [text for text in texts if "secret" in str(text)]
+    assert script.metadata["tracestate"] == f"a={long}"[:512]
+
+
 def test_the_access_log_has_the_trace(traced: Traced) -> None:
     trace_id = _trace_id(12)
     httpx.post(traced.url + CHAT, json={}, headers=_parent(trace_id))

@@ -253,8 +253,9 @@ class Naive:
 
     def ask(self, model: str, times: int = 1, *, stream: bool = False) -> None:
         body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "?"}]}
-        for _ in range(times):
-            httpx.post(self._url, json=body, timeout=10)
+        with httpx.Client(timeout=10) as client:  # which takes long to make: a pause between the requests otherwise
+            for _ in range(times):
+                client.post(self._url, json=body)
 
 
 @pytest.mark.parametrize(

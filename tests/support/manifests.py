@@ -76,9 +76,7 @@ def render(folder: str | Path) -> Manifests:
     """Render an overlay, by its folder in deploy/ or by a path."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
-        pytest.fail(
-            "needs kubectl, with a kustomize of version 5 in it (kubectl 1.27 or later)"
-        )
+        pytest.fail("needs kubectl, with a kustomize of version 5 in it (kubectl 1.27 or later)")
     done = subprocess.run([kubectl, "kustomize", DEPLOY / folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr  # a warning, such as that something is deprecated

@@ -29,9 +29,9 @@ check: $(STAMP)
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python -m gateway check
 
-# In three processes: much of the time tests wait. A file's tests stay together, and so do what they have started.
+# In two processes: most of the time tests wait. A file's tests stay together, and so do what they have started.
 test: $(STAMP)
-	$(BIN)/pytest --numprocesses 3 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # Builds the images of deploy/images/ step by step, without a container engine, and starts them; needs root and minutes.
 test-images: $(STAMP)

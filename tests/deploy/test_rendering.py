@@ -13,6 +13,7 @@ import yaml
 from gateway.config import load_config as load_gateway_config
 from service.config import load_config as load_service_config
 from tests.deploy.pod_policies import quantity
+from tests.support.envoy import ROOT
 from tests.support.manifests import (
     DEPLOY,
     OVERLAYS,
@@ -25,7 +26,6 @@ from tests.support.manifests import (
     render,
     rendered,
 )
-from tests.support.stack import ROOT
 
 OBSERVABILITY = DEPLOY / "observability"
 RULE = OBSERVABILITY / "prometheus-rule.yaml"

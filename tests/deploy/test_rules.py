@@ -12,10 +12,10 @@ import yaml
 
 from deploy.observability.queries import BUDGET
 from service.errors import Reason
+from tests.support.envoy import ROOT
 from tests.support.manifests import rendered
 from tests.support.prometheus import promtool
 from tests.support.promql import selectors
-from tests.support.stack import ROOT
 
 OBSERVABILITY = ROOT / "deploy" / "observability"
 RULES = sorted((OBSERVABILITY / "rules").glob("*.yaml"))

@@ -19,7 +19,8 @@ from service.config import load_config
 from tests.faults.catalogue import FAULTS
 from tests.faults.raw import WITHIN_S, asking, connected, request_bytes
 from tests.faults.thread import FaultServer
-from tests.support.stack import ROOT, wait_for
+from tests.support.envoy import ROOT
+from tests.support.stack import wait_for
 
 
 def test_a_connection_serves_request_after_request(server: FaultServer, user: str) -> None:

@@ -32,8 +32,8 @@ from service._gen.parley.v1.session_service_pb2_grpc import (
     SessionServiceServicer,
     add_SessionServiceServicer_to_server,
 )
+from tests.support.envoy import ROOT, start_envoy
 
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60
 MESSAGE_BYTES = 40 * 1024 * 1024
 
@@ -207,7 +207,6 @@ def running_gateway(
     folder: Path, upstream: str, max_open_files: int | None = None, /, **environ: str
 ) -> Iterator[Gateway]:
     """`python -m gateway run` on ports of the system's choice."""
-    limited = [] if max_open_files is None else ["sh", "-c", f'ulimit -n {max_open_files}; exec "$@"', "sh"]
     admin_path, log_path = folder / "admin", folder / "envoy.log"
     settings = {
         "PARLEY_UPSTREAM_ADDRESS": upstream,
@@ -218,13 +217,13 @@ def running_gateway(
         **environ,
     }
     with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            [*limited, sys.executable, "-m", "gateway", "run"],
-            cwd=ROOT,
-            env=clean_environ(settings),
-            stdout=log,
-            stderr=log,
-        )
+        environment = clean_environ(settings)
+        if max_open_files is None:
+            process = start_envoy(environment, stdout=log, stderr=log)
+        else:
+            limited = ["sh", "-c", f'ulimit -n {max_open_files}; exec "$@"', "sh"]
+            command = [*limited, sys.executable, "-m", "gateway", "run"]
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
         wait_until(lambda: admin_path.exists() and ":" in admin_path.read_text(), process, log_path)
         admin = admin_path.read_text().strip()

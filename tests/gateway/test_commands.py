@@ -17,16 +17,8 @@ from gateway import hint
 from gateway.bootstrap import render
 from gateway.cluster import build_cluster
 from gateway.config import Config, load_config
-from tests.gateway.scratch import (
-    ROOT,
-    Gateway,
-    Scratch,
-    Service,
-    clean_environ,
-    running_gateway,
-    running_service,
-    wait_until,
-)
+from tests.gateway.scratch import Gateway, Scratch, Service, clean_environ, running_gateway, running_service, wait_until
+from tests.support.envoy import ROOT
 
 
 def command(name: str, *options: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -27,7 +27,6 @@ from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.gateway.answers import CHAT, END, text_chunk
 from tests.gateway.scratch import (
     PATIENCE_S,
-    ROOT,
     Context,
     Gateway,
     Scratch,
@@ -37,6 +36,7 @@ from tests.gateway.scratch import (
     wait_until,
     wait_until_ready,
 )
+from tests.support.envoy import ROOT
 
 
 @contextmanager

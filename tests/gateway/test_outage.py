@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from tests.gateway.answers import CHAT
-from tests.gateway.scratch import ROOT, running_gateway, running_service, wait_until, wait_until_ready
+from tests.gateway.scratch import running_gateway, running_service, wait_until, wait_until_ready
+from tests.support.envoy import ROOT
 
 
 def test_readiness_and_streams_follow_the_process(tmp_path: Path) -> None:

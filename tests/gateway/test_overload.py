@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -33,6 +34,8 @@ from tests.gateway.scratch import (
 HEAP_MIB = 32
 """Envoy at rest takes half of it."""
 PIECE = b" " * 512 * 1024
+PIECES = 40
+"""Of a body that is sent until it is cut off."""
 
 
 def _gateway(folder: Path, service: Service, section: str) -> Any:
@@ -62,10 +65,13 @@ def _upload(address: str, body: bytes, length: int) -> socket.socket:
 
 
 def _send_on(upload: socket.socket) -> bytes:
-    """Send some more of the body; what comes back, where the connection is not cut before it can be read."""
+    """Send more of the body until it is cut off; what comes back, where it can be read before."""
     upload.settimeout(5)
     with suppress(OSError):
-        upload.sendall(PIECE * 6)
+        for _ in range(PIECES):
+            upload.sendall(PIECE)
+            if select.select([upload], [], [], 0.1)[0]:
+                break
     with suppress(OSError):
         return upload.recv(65536)
     return b""
@@ -139,7 +145,7 @@ def test_bodies_that_were_begun_before_do_not_take_all_memory(
     """Of HTTP/1: whoever sends on when memory is short is cut off; how soon depends on how busy the machine is."""
     with _gateway(tmp_path, service, f"{{max_heap_mib: {HEAP_MIB}}}") as gateway, ExitStack() as stack:
         wait_until_ready(gateway)
-        length = 8 * len(PIECE)
+        length = (PIECES + 2) * len(PIECE)
         uploads = [stack.enter_context(_upload(gateway.address, b"{", length)) for _ in range(40)]
         wait_until(lambda: gateway.stat("http.http.downstream_rq_active") >= len(uploads))
         with ThreadPoolExecutor(len(uploads)) as pool:

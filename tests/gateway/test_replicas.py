@@ -18,7 +18,8 @@ from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.gateway.answers import CHAT, failure
 from tests.gateway.raw_replica import Refusal, go_away, mark_refused, raw_replica, reset
-from tests.gateway.scratch import ROOT, Gateway, Scratch, Service, running_gateway, wait_until
+from tests.gateway.scratch import Gateway, Scratch, Service, running_gateway, wait_until
+from tests.support.envoy import ROOT
 
 CALLS = 20
 """Enough that each of two replicas was certainly drawn."""

@@ -15,8 +15,8 @@ from tests.reliability.asking import Told
 from tests.reliability.matrix import Case, Result, ask_all, cases, stack_for
 from tests.reliability.page import is_in_time, rendered, words_of
 from tests.reliability.rows import EXPECTED, REASONS, Expected
+from tests.support.envoy import ROOT
 from tests.support.faces import FACES, Face
-from tests.support.stack import ROOT
 
 PAGE = ROOT / "docs" / "reliability.md"
 SECOND = "second/healthy"

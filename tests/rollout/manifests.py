@@ -14,7 +14,7 @@ import yaml
 
 from tests.conftest import KEY
 from tests.support.certificates import Certificates
-from tests.support.stack import ROOT
+from tests.support.envoy import ROOT
 
 MODEL = "openai"
 """As the calls of `tests/soak/streams.py` name it."""

@@ -23,10 +23,11 @@ from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from service.health import LIVENESS, SERVICES
 from tests.conftest import KEY, stack_config
+from tests.support.envoy import ROOT
 from tests.support.faces import grpc_failure
 from tests.support.health import health_stub
 from tests.support.json_form import to_proto
-from tests.support.stack import ROOT, START_S, Stack, running, wait_for
+from tests.support.stack import START_S, Stack, running, wait_for
 from tests.support.upstream import FakeUpstream, Script, chunk
 
 SERVING = HealthCheckResponse.SERVING

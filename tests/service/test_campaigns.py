@@ -13,7 +13,7 @@ from service.errors import Reason, RequestError
 from service.projects.campaign import Arm, Campaign
 from service.projects.project import Project
 from service.projects.resolving import choose
-from tests.support.stack import ROOT
+from tests.support.envoy import ROOT
 
 USERS = [f"user-{number}" for number in range(100_000)]
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -27,10 +27,16 @@ import yaml
 
 from service._gen.parley.v1.chat_service_pb2_grpc import ChatServiceStub
 from service._gen.parley.v1.model_service_pb2_grpc import ModelServiceStub
+from tests.support.envoy import ROOT, start_envoy
 from tests.support.secret_watch import look
 
-ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0
+OUTPUT: dict[str, Any] = {
+    "stdout": subprocess.PIPE,
+    "stderr": subprocess.STDOUT,
+    "text": True,
+    "errors": "backslashreplace",  # a part that crashes may print anything
+}
 T = TypeVar("T")
 
 
@@ -193,18 +199,15 @@ def _start_gateway(
     grpc_address: str, folder: Path, env: dict[str, str], ca_file: Path | None = None
 ) -> tuple[Part, str]:
     admin = folder / "envoy-admin"
-    part = start_part(
-        "gateway",
-        ["run"],
-        env
-        | {
-            "PARLEY_UPSTREAM_ADDRESS": grpc_address,
-            "PARLEY_HTTP_ADDRESS": "127.0.0.1:0",
-            "PARLEY_GATEWAY_METRICS_ADDRESS": "127.0.0.1:0",
-            "PARLEY_ENVOY_ADMIN_ADDRESS": "127.0.0.1:0",
-            "PARLEY_ENVOY_ADMIN_ADDRESS_PATH": str(admin),
-        },
-    )
+    addresses = {
+        "PARLEY_UPSTREAM_ADDRESS": grpc_address,
+        "PARLEY_HTTP_ADDRESS": "127.0.0.1:0",
+        "PARLEY_GATEWAY_METRICS_ADDRESS": "127.0.0.1:0",
+        "PARLEY_ENVOY_ADMIN_ADDRESS": "127.0.0.1:0",
+        "PARLEY_ENVOY_ADMIN_ADDRESS_PATH": str(admin),
+    }
+    part = Part(start_envoy(env | addresses, **OUTPUT))
+    part.read_in_background()
     try:
         address = _http_address(part, admin)
         wait_for(lambda: _is_ok(f"{'https' if ca_file else 'http'}://{address}/readyz", ca_file), START_S)
@@ -215,15 +218,7 @@ def _start_gateway(
 
 
 def start_part(module: str, arguments: list[str], env: dict[str, str]) -> Part:
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="backslashreplace",  # a part that crashes may print anything
-        env=env,
-        cwd=ROOT,
-    )
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], env=env, cwd=ROOT, **OUTPUT)
     part = Part(process)
     part.read_in_background()
     return part

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from service.logs import JsonFormatter
+from tests.support.envoy import ROOT
 from tests.support.otlp import receiving
-from tests.support.stack import ROOT
 from tests.support.traced import Caller, traced
 from tests.support.upstream import FakeUpstream
 

@@ -13,9 +13,10 @@ import pytest
 
 from service.telemetry.definitions import ALL
 from tests.conftest import stack_config
+from tests.support.envoy import ROOT
 from tests.support.faces import ask
 from tests.support.scraping import parsed, scraped, wait_for_value
-from tests.support.stack import ROOT, running
+from tests.support.stack import running
 from tests.support.upstream import FakeUpstream
 
 ECHO = {"model": "echo", "messages": [{"role": "user", "content": "Hello"}]}

@@ -18,10 +18,11 @@ from service.telemetry import definitions
 from service.telemetry.pulse import _StoragePulse
 from service.version import VERSION
 from tests.conftest import KEY, stack_config
+from tests.support.envoy import ROOT
 from tests.support.faces import ask
 from tests.support.json_form import to_proto
 from tests.support.scraping import Scrape, scraped, wait_for_value
-from tests.support.stack import ROOT, running, wait_for
+from tests.support.stack import running, wait_for
 from tests.support.upstream import FakeUpstream, Script, chunk, completion, usage_chunk
 
 METADATA = (("authorization", f"Bearer {KEY}"),)

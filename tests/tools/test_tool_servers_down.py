@@ -20,7 +20,8 @@ from service.tools.link import Link, LostError
 from service.tools.outcome import ToolFailedError
 from service.tools.server import Timing, ToolServerConnection
 from service.tools.session import Session
-from tests.support.stack import ROOT, wait_for
+from tests.support.envoy import ROOT
+from tests.support.stack import wait_for
 from tests.tools.mcp_support import QUICK, becomes, command, http_server, is_running, journal, running
 
 SLOW_TO_LOOK = Timing(backoff_min_s=0.05, backoff_max_s=0.2, check_interval_s=600)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.rollout.cluster.network import namespace_path
+from tests.support.envoy import ROOT
 from tests.support.secret_watch import look
-from tests.support.stack import ROOT
 
 _LINE_BYTES: Final = 1024 * 1024
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom")

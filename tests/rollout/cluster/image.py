@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.support.envoy import ROOT
 from tests.support.image_steps import pairs, read_dockerfile
-from tests.support.stack import ROOT
 
 IMAGES: Final = {f"parley-{part}": part for part in ("service", "gateway")}
 """The stages, by the names that manifests call the images."""

@@ -28,6 +28,8 @@ def ordered(targets: Sequence[TargetState], policy: Policy, *, stream: bool, ran
         stream: Whether the call is a stream, whose first token counts for `least_latency`, else the whole answer.
         random: Decides what the policy leaves open.
     """
+    if len(targets) == 1:
+        return list(targets)
     by_rank: list[list[TargetState]] = [[], [], [], []]
     for target in targets:
         by_rank[_rank(target)].append(target)

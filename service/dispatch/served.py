@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -39,7 +39,7 @@ class Served:
         self.models = models
         self.projects = projects
         self._on_unused = on_unused
-        self._calls = 0
+        self._use = _Use(self._tell_if_unused)
         self._is_retired = False
 
     def resolve(self, name: str, allowed: Allowed = None) -> ServedResolution:
@@ -54,15 +54,9 @@ class Served:
         """
         return resolve(name, self.models, self.projects, allowed)
 
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
+    def in_use(self) -> AbstractContextManager[None]:
         """Within the block, nothing that the models need goes away."""
-        self._calls += 1
-        try:
-            yield
-        finally:
-            self._calls -= 1
-            self._tell_if_unused()
+        return self._use
 
     def retire(self) -> None:
         """Take note that no call will begin any more. Once only."""
@@ -70,8 +64,25 @@ class Served:
         self._tell_if_unused()
 
     def _tell_if_unused(self) -> None:
-        if self._is_retired and not self._calls:
+        if self._is_retired and not self._use.calls:
             self._on_unused()
+
+
+class _Use:
+    """Counts the calls that are within its block; may be entered any number of times."""
+
+    __slots__ = ("_on_exit", "calls")
+
+    def __init__(self, on_exit: Callable[[], None]) -> None:
+        self._on_exit = on_exit
+        self.calls = 0
+
+    def __enter__(self) -> None:
+        self.calls += 1
+
+    def __exit__(self, *_raised: object) -> None:
+        self.calls -= 1
+        self._on_exit()
 
 
 class Current:

@@ -54,7 +54,7 @@ class ChatServicer(chat_service_pb2_grpc.ChatServiceServicer):
         with served.in_use():
             order = await self._ordering.order(request, call, served)
             if order.leaving.policy == "cancel":  # no task of its own is needed
-                completion = await _complete(order, served)
+                completion = await _complete(order)
             else:
                 completion = await self._complete_apart(order, served)
         call.has_empty_lists = call.is_rest and any(choice.HasField("logprobs") for choice in completion.choices)
@@ -114,7 +114,7 @@ class ChatServicer(chat_service_pb2_grpc.ChatServiceServicer):
 
     async def _complete_apart(self, order: Order, served: Served) -> ChatCompletion:
         """The answer, by a task that can go on without the caller's."""
-        task = asyncio.create_task(_complete(order, served))
+        task = asyncio.create_task(_within(served, partial(_complete, order)))
         reader = Reader(task, order.call, order.leaving, self._drains)
         try:
             return await asyncio.shield(task)
@@ -123,9 +123,9 @@ class ChatServicer(chat_service_pb2_grpc.ChatServiceServicer):
             raise
 
 
-async def _complete(order: Order, served: Served) -> ChatCompletion:
+async def _complete(order: Order) -> ChatCompletion:
     try:
-        completion = await _within(served, partial(order.answerer.complete, order.dispatched))
+        completion = await order.answerer.complete(order.dispatched)
         await order.passing.whole(completion)
     except BaseException as error:
         order.passing.fail(error)

@@ -14,13 +14,13 @@ import logging
 import re
 import time
 import traceback
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from service.answers.ids import random_uuid
 from service.errors import ParleyError, Reason, RequestError, shutting_down
 from service.rpc.access_log import AccessLog
 from service.rpc.auth import Keys
@@ -215,7 +215,7 @@ def _begin(method: str, metadata: _MetadataPairs) -> tuple[Call, TraceContext | 
             states.append(str(value))
     context = read_context(parent, ",".join(states)) if parent else None
     trace_id = None if context is None else context.trace_id
-    return Call(request_id or str(uuid.uuid4()), method, is_rest, trace_id=trace_id), context
+    return Call(request_id or random_uuid(), method, is_rest, trace_id=trace_id), context
 
 
 async def _read(decode: Callable[[bytes], Any] | None, context: Context) -> Any:

@@ -167,4 +167,6 @@ def _milliseconds(seconds: float) -> int:
 
 def header_value(text: str) -> str:
     """`text` as metadata can carry it: printable ASCII; anything else becomes `?`."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(char if " " <= char <= "~" else "?" for char in text)

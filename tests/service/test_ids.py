@@ -8,7 +8,7 @@ from uuid import RFC_4122, UUID
 
 import pytest
 
-from service.answers.ids import choice_id, completion_name, message_name, new_id, parse_completion
+from service.answers.ids import choice_id, completion_name, message_name, new_id, parse_completion, random_uuid
 
 FIXED = UUID("0192f0c1-2a3b-7c4d-8e5f-60718293a400")
 
@@ -87,3 +87,12 @@ NO_NAMES = {
 @pytest.mark.parametrize("case", NO_NAMES)
 def test_anything_else_is_no_name(case: str) -> None:
     assert parse_completion(NO_NAMES[case]) is None
+
+
+def test_a_random_uuid_is_one_of_version_4() -> None:
+    made = {random_uuid() for _ in range(1000)}
+    assert len(made) == 1000
+    for text in made:
+        parsed = UUID(text)
+        assert str(parsed) == text
+        assert (parsed.version, parsed.variant) == (4, RFC_4122)

@@ -21,7 +21,7 @@ from service.providers.openai.api import openai_api
 from service.providers.openai.dialects import EMBEDDED
 from service.providers.provider import Provider
 from service.providers.transport import Timeouts
-from service.providers.transport_aiohttp import AiohttpTransport
+from service.providers.transport_http1 import Http1Transport
 from service.secret_reading import read_key_file
 
 
@@ -40,7 +40,7 @@ def embedded_provider(
     name: str, section: config.EmbeddedProvider, model: EmbeddedModel, stack: AsyncExitStack
 ) -> Provider:
     """The provider that asks `model`; `stack` closes its connections."""
-    transport = AiohttpTransport(timeouts_of(section))
+    transport = Http1Transport(timeouts_of(section))
     stack.push_async_callback(transport.aclose)
 
     def endpoint() -> tuple[str, Mapping[str, str]]:
@@ -52,7 +52,7 @@ def embedded_provider(
 
 def http_provider(name: str, section: config.HttpProviderConfig, stack: AsyncExitStack) -> Provider:
     """A provider that is asked over HTTP; `stack` closes its connections."""
-    transport = AiohttpTransport(timeouts_of(section), ca_file=Path(section.ca_file) if section.ca_file else None)
+    transport = Http1Transport(timeouts_of(section), ca_file=Path(section.ca_file) if section.ca_file else None)
     stack.push_async_callback(transport.aclose)
     base_url = (section.address if isinstance(section, config.OpenAIProvider) else section.base_url).rstrip("/")
     headers = {header.lower(): value for header, value in section.headers.items()}

@@ -11,9 +11,9 @@ import uvloop
 from aiohttp import web
 
 from service.errors import Unavailable
-from service.providers import transport_aiohttp
+from service.providers import transport_http1
 from service.providers.transport import USER_AGENT, Transport
-from service.providers.transport_aiohttp import AiohttpTransport
+from service.providers.transport_http1 import Http1Transport
 from tests.service.transport_support import (
     CHUNKED,
     HEAD,
@@ -37,7 +37,7 @@ from tests.service.transport_support import (
 
 @pytest.fixture
 async def transport() -> AsyncIterator[Transport]:
-    opened = AiohttpTransport(LONG)
+    opened = Http1Transport(LONG)
     yield opened
     await opened.aclose()
 
@@ -198,14 +198,14 @@ async def test_a_reader_that_stops_stops_the_provider(transport: Transport) -> N
                 before = sent
                 await asyncio.sleep(0.2)
             assert sent < 32_000_000
-            assert isinstance(response, transport_aiohttp._Exchange)
-            assert response._response.content._size < 1_000_000
+            assert isinstance(response, transport_http1._Exchange)
+            assert response._answer.size < 1_000_000
         await asyncio.wait_for(server.ended.wait(), 1)
 
 
 def test_runs_on_uvloop() -> None:
     async def main() -> None:
-        transport = AiohttpTransport(LONG)
+        transport = Http1Transport(LONG)
         async with Server(answering(HEAD + b"content-length: 3\r\n\r\nabc")) as server:
             assert await read(transport, server.request()) == b"abc"
             assert await stream(transport, server.request()) == b"abc"
@@ -310,7 +310,7 @@ async def test_cancelling_while_a_request_is_written_sends_no_more_of_it(transpo
 
 async def test_aclose_closes_kept_connections_and_refuses_requests() -> None:
     async with Server(answering(HEAD + b"content-length: 3\r\n\r\nabc")) as server:
-        transport = AiohttpTransport(LONG)
+        transport = Http1Transport(LONG)
         assert await read(transport, server.request()) == b"abc"
         assert not server.ended.is_set()
         await transport.aclose()
@@ -323,7 +323,7 @@ async def test_aclose_closes_kept_connections_and_refuses_requests() -> None:
 @READERS
 @pytest.mark.parametrize("sent", [b"", CHUNKED, CHUNKED + chunk(b"abc")])
 async def test_aclose_ends_requests_under_way(consume: Reader, sent: bytes) -> None:
-    transport = AiohttpTransport(LONG)
+    transport = Http1Transport(LONG)
     arrived = asyncio.Event()
 
     async def handle(connection: Connection) -> None:
@@ -351,7 +351,7 @@ async def test_aclose_ends_a_request_that_waits_for_a_name(monkeypatch: pytest.M
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
     with proxy_environment(monkeypatch, ""):
-        transport = AiohttpTransport(LONG)
+        transport = Http1Transport(LONG)
     task = asyncio.create_task(read(transport, request_to("http://nowhere.invalid/")))
     await asked.wait()
     await transport.aclose()

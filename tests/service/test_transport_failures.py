@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from service.errors import ConfigError, Malformed, Timeout, Unavailable
 from service.providers.transport import Transport, UpstreamRequest
-from service.providers.transport_aiohttp import AiohttpTransport
+from service.providers.transport_http1 import Http1Transport
 from service.providers.transport_policy import FAILURES, Failure, error_of, failure_of
 from tests.service.transport_support import (
     CHUNKED,
@@ -39,14 +39,14 @@ from tests.service.transport_support import (
 
 @pytest.fixture
 async def transport() -> AsyncIterator[Transport]:
-    opened = AiohttpTransport(LONG)
+    opened = Http1Transport(LONG)
     yield opened
     await opened.aclose()
 
 
 @pytest.fixture
 async def hasty() -> AsyncIterator[Transport]:
-    opened = AiohttpTransport(SHORT)
+    opened = Http1Transport(SHORT)
     yield opened
     await opened.aclose()
 
@@ -150,7 +150,7 @@ def test_what_came_before_a_break_is_handed_out_first(loop_factory: Callable[[],
     """A provider that ends its last event and forgets the last chunk has answered."""
 
     async def main() -> None:
-        transport = AiohttpTransport(LONG)
+        transport = Http1Transport(LONG)
         async with (
             Server(answering_once(CHUNKED + chunk(b"abc"))) as server,
             transport.send(server.request()) as response,
@@ -222,7 +222,7 @@ async def test_a_refused_connection_is_unavailable(transport: Transport) -> None
 async def test_an_unknown_host_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     with proxy_environment(monkeypatch, ""):
         monkeypatch.delenv("http_proxy")
-        transport = AiohttpTransport(LONG)
+        transport = Http1Transport(LONG)
     with pytest.raises(Unavailable, match="name can't be resolved") as caught:
         await read(transport, request_to(f"http://nowhere.invalid/v1/x?key={SECRET}"))
     assert_safe(caught.value)

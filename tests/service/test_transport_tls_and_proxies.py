@@ -11,7 +11,7 @@ from yarl import URL
 
 from service.errors import ConfigError, Timeout, Unavailable
 from service.providers.transport import Timeouts, Transport
-from service.providers.transport_aiohttp import AiohttpTransport
+from service.providers.transport_http1 import Http1Transport
 from service.providers.transport_proxies import Proxies
 from tests.service.transport_support import (
     CHUNKED,
@@ -19,6 +19,7 @@ from tests.service.transport_support import (
     LONG,
     SECRET,
     Connection,
+    Handler,
     Server,
     answering,
     answering_once,
@@ -34,7 +35,7 @@ from tests.support.certificates import make_certificates
 
 @pytest.fixture
 async def transport() -> AsyncIterator[Transport]:
-    opened = AiohttpTransport(LONG)
+    opened = Http1Transport(LONG)
     yield opened
     await opened.aclose()
 
@@ -42,9 +43,9 @@ async def transport() -> AsyncIterator[Transport]:
 # TLS
 
 
-def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's context with a certificate for 127.0.0.1, and the file to trust it by."""
-    files = make_certificates(folder)
+def certificate(folder: Path, host: str = "localhost") -> tuple[ssl.SSLContext, Path]:
+    """A server's context with a certificate for 127.0.0.1 and the host, and the file to trust it by."""
+    files = make_certificates(folder, host)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(files.server_cert, files.server_key)
     return context, files.ca
@@ -53,12 +54,12 @@ def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
 async def test_trusts_the_certificates_of_ca_file_and_no_others(tmp_path: Path) -> None:
     context, pem = certificate(tmp_path)
     async with Server(answering(HEAD + b"content-length: 3\r\n\r\nabc"), context) as server:
-        strict = AiohttpTransport(LONG)
+        strict = Http1Transport(LONG)
         with pytest.raises(Unavailable, match="TLS") as caught:
             await read(strict, server.request("https"))
         assert_safe(caught.value)
         await strict.aclose()
-        trusting = AiohttpTransport(LONG, ca_file=pem)
+        trusting = Http1Transport(LONG, ca_file=pem)
         assert await read(trusting, server.request("https")) == b"abc"
         await trusting.aclose()
 
@@ -76,7 +77,7 @@ async def test_plain_http_where_tls_is_expected_is_told(transport: Transport) ->
 
 
 async def test_a_tls_handshake_that_stalls_is_a_connect_timeout() -> None:
-    transport = AiohttpTransport(Timeouts(connect_s=0.2, read_s=30))
+    transport = Http1Transport(Timeouts(connect_s=0.2, read_s=30))
 
     async def silent(connection: Connection) -> None:
         await connection.until_closed()
@@ -90,7 +91,7 @@ async def test_a_tls_handshake_that_stalls_is_a_connect_timeout() -> None:
 
 async def test_cancelling_closes_a_tls_connection(tmp_path: Path) -> None:
     context, pem = certificate(tmp_path)
-    transport = AiohttpTransport(LONG, ca_file=pem)
+    transport = Http1Transport(LONG, ca_file=pem)
     async with Server(stalling(CHUNKED + chunk(b"abc")), context) as server:
         async with transport.send(server.request("https")) as response, aclosing(response.chunks()) as chunks:
             assert await anext(chunks) == b"abc"
@@ -110,7 +111,7 @@ def test_a_slow_reader_gets_all_of_a_body_over_tls(
 
     async def main() -> None:
         context, pem = certificate(tmp_path)
-        transport = AiohttpTransport(LONG, ca_file=pem)
+        transport = Http1Transport(LONG, ca_file=pem)
         answer = CHUNKED + chunk(b"x" * 5000) * 50 + b"0\r\n\r\n"
         async with (
             Server(answering_once(answer), context) as server,
@@ -134,7 +135,7 @@ def test_an_unusable_ca_file_is_a_config_error(tmp_path: Path, content: bytes | 
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(ConfigError, match="ca_file"):
-        AiohttpTransport(LONG, ca_file=file)
+        Http1Transport(LONG, ca_file=file)
 
 
 # Proxies
@@ -144,7 +145,7 @@ async def test_a_proxy_of_the_environment_is_used_but_never_for_this_machine(mon
     proxy_answer = answering(HEAD + b"content-length: 5\r\n\r\nproxy")
     async with Server(proxy_answer) as proxy, Server(answering(HEAD + b"content-length: 3\r\n\r\nabc")) as server:
         with proxy_environment(monkeypatch, f"http://127.0.0.1:{proxy.port}"):
-            transport = AiohttpTransport(LONG)
+            transport = Http1Transport(LONG)
             assert await read(transport, server.request()) == b"abc"
             assert await read(transport, request_to(f"http://localhost:{server.port}/")) == b"abc"
             assert await read(transport, request_to("http://nowhere.invalid/")) == b"proxy"
@@ -161,7 +162,7 @@ async def test_a_proxy_that_opens_no_tunnel_is_told(monkeypatch: pytest.MonkeyPa
     async with Server(refuse) as proxy:
         with proxy_environment(monkeypatch, ""):
             monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SECRET}@127.0.0.1:{proxy.port}")
-            transport = AiohttpTransport(LONG)
+            transport = Http1Transport(LONG)
         with pytest.raises(Unavailable, match="No connection to the provider") as caught:
             await read(transport, request_to("https://nowhere.invalid/"))
         await transport.aclose()
@@ -169,6 +170,84 @@ async def test_a_proxy_that_opens_no_tunnel_is_told(monkeypatch: pytest.MonkeyPa
     assert re.search(rb"proxy-authorization: Basic ", asked[0], re.IGNORECASE)
     assert b"Bearer" not in asked[0]
     assert_safe(caught.value)
+
+
+async def test_a_proxy_without_a_tunnel_is_told_url_and_credentials_of_each_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[bytes] = []
+
+    async def handle(connection: Connection) -> None:
+        while True:
+            asked.append(await connection.request())
+            await connection.send(HEAD + b"content-length: 3\r\n\r\nabc")
+
+    async with Server(handle) as proxy:
+        with proxy_environment(monkeypatch, f"http://user:p%40ss@127.0.0.1:{proxy.port}"):
+            transport = Http1Transport(LONG)
+        for _ in range(2):
+            assert await read(transport, request_to("http://nowhere.invalid:81/a?b=c")) == b"abc"
+        await transport.aclose()
+        assert proxy.connections == 1
+    for head in asked:
+        assert head.startswith(b"POST http://nowhere.invalid:81/a?b=c HTTP/1.1\r\nhost: nowhere.invalid:81\r\n")
+        assert b"\r\nproxy-authorization: Basic dXNlcjpwQHNz\r\n" in head  # user:p@ss
+
+
+async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+def tunnelling_to(port: int, asked: list[bytes]) -> Handler:
+    """A proxy that connects to this port of this machine, whatever host it is asked for."""
+
+    async def handle(connection: Connection) -> None:
+        asked.append(await connection.request())
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            await connection.send(b"HTTP/1.1 200 OK\r\n\r\n")
+            await asyncio.gather(forward(connection.reader, writer), forward(reader, connection.writer))
+        finally:
+            writer.close()
+
+    return handle
+
+
+@pytest.mark.parametrize("proxy_scheme", ["http", "https"])
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_tls_goes_through_the_tunnel_of_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+    proxy_scheme: str,
+) -> None:
+    """The proxy sees the provider's name and no more."""
+    asked: list[bytes] = []
+
+    async def main() -> None:
+        context, pem = certificate(tmp_path, "nowhere.invalid")
+        async with (
+            Server(answering(HEAD + b"content-length: 3\r\n\r\nabc"), context) as server,
+            Server(tunnelling_to(server.port, asked), context if proxy_scheme == "https" else None) as proxy,
+        ):
+            with proxy_environment(monkeypatch, ""):
+                monkeypatch.setenv("HTTPS_PROXY", f"{proxy_scheme}://user:p@127.0.0.1:{proxy.port}")
+                transport = Http1Transport(LONG, ca_file=pem)
+            for _ in range(2):
+                assert await read(transport, request_to("https://nowhere.invalid/v1/x")) == b"abc"
+            assert server.connections == 1
+            async with transport.send(request_to("https://nowhere.invalid/v1/x")):
+                await transport.aclose()
+            await asyncio.wait_for(server.ended.wait(), 5)
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main())
+    assert len(asked) == 1
+    assert asked[0].startswith(b"CONNECT nowhere.invalid:443 HTTP/1.1\r\n")
+    assert SECRET.encode() not in asked[0]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +285,7 @@ def test_the_environment_names_proxies(
 async def test_a_proxy_that_can_not_be_used_is_a_config_error(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     """Asking the provider without it might be what the network's owner forbids."""
     with proxy_environment(monkeypatch, proxy):
-        transport = AiohttpTransport(LONG)
+        transport = Http1Transport(LONG)
     with pytest.raises(ConfigError, match="HTTP_PROXY"):
         await read(transport, request_to("http://nowhere.invalid/"))
     await transport.aclose()

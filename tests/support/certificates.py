@@ -24,8 +24,8 @@ class Certificates:
     client_key: Path
 
 
-def make_certificates(folder: Path) -> Certificates:
-    """Make all of them in `folder`."""
+def make_certificates(folder: Path, host: str = "localhost") -> Certificates:
+    """Make all of them in `folder`; they are for `host`, too."""
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Parley test CA")])
     ca = _builder(ca_name, ca_name, ca_key).add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -33,9 +33,7 @@ def make_certificates(folder: Path) -> Certificates:
     for name in ("server", "client"):
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = x509.SubjectAlternativeName(
-            [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
-        )
+        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName(host)])
         certificate = _builder(subject, ca_name, key).add_extension(names, critical=False)
         files[f"{name}.pem"] = _pem(certificate.sign(ca_key, hashes.SHA256()))
         files[f"{name}.key"] = key.private_bytes(

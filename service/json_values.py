@@ -6,11 +6,11 @@ where they are integral, so that a provider is sent `1` and not `1.0`.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from google.protobuf.struct_pb2 import NULL_VALUE, Value
 
-from service._gen.parley.v1.json_pb2 import JsonList, JsonObject, JsonValue
+from service._gen.parley.v1.json_pb2 import JsonObject, JsonValue
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -30,13 +30,15 @@ def value_to_json(value: Value) -> Json:
     Raises:
         InvalidJsonError: A value is unset, or a number is not finite.
     """
+    if text := value.string_value:  # the usual kind, asked for first: of another kind it reads as empty
+        return text
     match value.WhichOneof("kind"):
-        case "string_value":
-            return value.string_value
         case "struct_value":
-            return {key: value_to_json(item) for key, item in value.struct_value.fields.items()}
+            return {key: item.string_value or value_to_json(item) for key, item in value.struct_value.fields.items()}
         case "list_value":
             return [value_to_json(item) for item in value.list_value.values]
+        case "string_value":
+            return text
         case "number_value":
             return json_number(value.number_value)
         case "bool_value":
@@ -53,8 +55,9 @@ def object_to_json(value: JsonObject) -> dict[str, Json]:
     Raises:
         InvalidJsonError: A value is unset, a number is not finite, or a key occurs twice.
     """
-    members = {entry.key: _ordered_to_json(entry.value) for entry in value.fields}
-    if len(members) != len(value.fields):
+    entries = value.fields
+    members = {entry.key: (item := entry.value).string_value or _ordered_to_json(item) for entry in entries}
+    if len(members) != len(entries):
         raise InvalidJsonError("has a key that occurs twice in one object")
     return members
 
@@ -67,25 +70,24 @@ def json_object(members: dict[str, Json]) -> JsonObject:
         InvalidJsonError: It is nested more deeply than protobuf's readers go.
         OverflowError: An integer is beyond the range of doubles.
     """
-    return _json_object(members, _MAX_DEPTH)
+    return JsonObject(fields=_entries(members, _MAX_DEPTH))
 
 
-def _json_object(members: dict[str, Json], depth: int) -> JsonObject:
+def _entries(members: dict[str, Json], depth: int) -> Any:
+    """The entries as protobuf's constructors take them: as dicts, since messages would be copied at each level."""
     if depth == 0:
         raise InvalidJsonError(f"is nested more than {_MAX_DEPTH} levels deep")
-    return JsonObject(
-        fields=[JsonObject.Entry(key=key, value=_json_value(item, depth - 1)) for key, item in members.items()]
-    )
+    return [{"key": key, "value": _kind_of(item, depth - 1)} for key, item in members.items()]
 
 
 def _ordered_to_json(value: JsonValue) -> Json:
     match value.WhichOneof("kind"):
-        case "string_value":
-            return value.string_value
         case "struct_value":
             return object_to_json(value.struct_value)
         case "list_value":
-            return [_ordered_to_json(item) for item in value.list_value.values]
+            return [item.string_value or _ordered_to_json(item) for item in value.list_value.values]
+        case "string_value":
+            return value.string_value
         case "number_value":
             return json_number(value.number_value)
         case "bool_value":
@@ -96,22 +98,23 @@ def _ordered_to_json(value: JsonValue) -> Json:
             raise InvalidJsonError("has a value without a kind")
 
 
-def _json_value(value: Json, depth: int) -> JsonValue:
+def _kind_of(value: Json, depth: int) -> dict[str, Any]:
+    """The fields of a `JsonValue`."""
     match value:
-        case None:
-            return JsonValue(null_value=NULL_VALUE)
-        case bool():
-            return JsonValue(bool_value=value)
-        case int() | float():
-            return JsonValue(number_value=value)
         case str():
-            return JsonValue(string_value=value)
+            return {"string_value": value}
+        case None:
+            return {"null_value": NULL_VALUE}
+        case bool():
+            return {"bool_value": value}
+        case int() | float():
+            return {"number_value": value}
         case list():
             if depth == 0:
                 raise InvalidJsonError(f"is nested more than {_MAX_DEPTH} levels deep")
-            return JsonValue(list_value=JsonList(values=[_json_value(item, depth - 1) for item in value]))
+            return {"list_value": {"values": [_kind_of(item, depth - 1) for item in value]}}
         case dict():
-            return JsonValue(struct_value=_json_object(value, depth))
+            return {"struct_value": {"fields": _entries(value, depth)}}
         case _:
             raise TypeError(f"{type(value).__name__} is no JSON type")
 

@@ -66,7 +66,7 @@ def validate(request: ChatCompletionRequest, *, stream: bool) -> None:
         raise missing("model", "the id of a model")
     check_messages(request.messages)
     for field, value in request.ListFields():
-        check = _CHECKS.get(field.name)
+        check = _CHECK_OF.get(field)
         if check is not None:
             check(field.name, value, request)
     if request.HasField("stream") and request.stream != stream:
@@ -188,3 +188,7 @@ _CHECKS: Final[dict[str, Check]] = {
     "functions": lambda _name, value, request: check_functions(value, request.tools),
     "response_format": lambda _name, value, _request: check_response_format(value),
 }
+_CHECK_OF: Final = {
+    field: _CHECKS[field.name] for field in ChatCompletionRequest.DESCRIPTOR.fields if field.name in _CHECKS
+}
+"""By descriptor, whose name takes longer to read than to look it up."""

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
-from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.struct_pb2 import Value
 
 from service._gen.parley.v1.message_pb2 import ContentPart, Message
 from service.errors import invalid, missing
 from service.json_values import InvalidJsonError, value_to_json
 from service.rpc.validation_stored import check_uuid
 
+_Fields = Sequence[tuple[FieldDescriptor, Any]]
+"""What of a message is set."""
+
 # More is no conversation, and would keep every other call waiting while it is looked at.
 _MAX_MESSAGES: Final = 10_000
 _MAX_PARTS: Final = 10_000
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
+_PLAIN_ROLES: Final = frozenset({"system", "developer", "user", "assistant"})
+"""Those whose messages need nothing but a content."""
 _ASSISTANTS: Final = frozenset(
     {"tool_calls", "function_call", "refusal", "audio", "prefix", "provider_content", "tool_events"}
     | {"reasoning_content", "reasoning", "reasoning_details"}
@@ -48,10 +54,13 @@ def check_messages(messages: Sequence[Message]) -> None:
     if len(messages) > _MAX_MESSAGES:
         raise invalid("messages", f"an array of at most {_MAX_MESSAGES} messages")
     for index, message in enumerate(messages):
-        _check_message(f"messages[{index}]", message)
+        fields = message.ListFields()
+        if len(fields) == 2 and message.role in _PLAIN_ROLES and message.content.string_value:  # noqa: PLR2004 - no more than those two
+            continue  # as most are: nothing can be wrong with it
+        _check_message(f"messages[{index}]", message, fields)
 
 
-def _check_message(path: str, message: Message) -> None:
+def _check_message(path: str, message: Message, fields: _Fields) -> None:
     role = message.role
     if not role:
         raise missing(f"{path}.role", f"one of {_ROLES_TEXT}")
@@ -62,10 +71,10 @@ def _check_message(path: str, message: Message) -> None:
     if role == "assistant":
         _check_assistant(path, message, has_content=has_content)
     else:
-        _check_other(path, message, has_content=has_content)
+        _check_other(path, message, fields, has_content=has_content)
 
 
-def _check_other(path: str, message: Message, *, has_content: bool) -> None:
+def _check_other(path: str, message: Message, fields: _Fields, *, has_content: bool) -> None:
     """Check a message of any role but "assistant"."""
     if not has_content:
         if message.completion_id:
@@ -75,7 +84,7 @@ def _check_other(path: str, message: Message, *, has_content: bool) -> None:
         raise missing(f"{path}.tool_call_id", "the id of the tool call that the message answers")
     if message.role == "function" and not message.name:
         raise missing(f"{path}.name", "the name of the function that the message answers for")
-    for field, value in message.ListFields():
+    for field, value in fields:
         if field.name in _ASSISTANTS and value not in ("", False):
             raise invalid(f"{path}.{field.name}", 'left out unless the role is "assistant"')
     if message.is_error and message.role != "tool":
@@ -159,26 +168,27 @@ def _check_content(path: str, message: Message) -> bool:
 
 
 def _check_part(path: str, value: Value) -> None:
-    if value.WhichOneof("kind") != "struct_value":
+    if not value.HasField("struct_value"):
         raise invalid(path, 'an object with a "type"')
-    part = value.struct_value
-    kind = _string(part, "type")
+    part = value.struct_value.fields
+    kind = part["type"].string_value if "type" in part else ""
     if not kind:
         raise missing(f"{path}.type", f"one of {_PART_TYPES_TEXT}")
     if kind not in _PART_PAYLOADS:
         raise invalid(f"{path}.type", f"one of {_PART_TYPES_TEXT}")
     field, required = _PART_PAYLOADS[kind]
-    if field not in part.fields:
+    payload = part.get(field)
+    if payload is None:
         raise missing(f"{path}.{field}", f'the content of a part of type "{kind}"')
-    payload = part.fields[field]
     if kind in _STRING_PAYLOADS:
-        if payload.WhichOneof("kind") != "string_value":
+        if not payload.HasField("string_value"):
             raise invalid(f"{path}.{field}", "a string")
         return
-    if payload.WhichOneof("kind") != "struct_value":
+    if not payload.HasField("struct_value"):
         raise invalid(f"{path}.{field}", "an object")
+    members = payload.struct_value.fields
     for name in required:
-        if not _string(payload.struct_value, name):
+        if name not in members or not members[name].string_value:
             raise missing(f"{path}.{field}.{name}", "a string that is not empty")
 
 
@@ -193,10 +203,3 @@ def _check_typed_part(path: str, part: ContentPart) -> None:
     for name in required:
         if not getattr(getattr(part, field), name):
             raise missing(f"{path}.{field}.{name}", "a string that is not empty")
-
-
-def _string(struct: Struct, name: str) -> str | None:
-    if name not in struct.fields:
-        return None
-    value = struct.fields[name]
-    return value.string_value if value.WhichOneof("kind") == "string_value" else None

@@ -9,7 +9,7 @@ from typing import Final
 from google.protobuf.struct_pb2 import Struct, Value
 
 from service._gen.parley.v1.chat_service_pb2 import ResponseFormat
-from service._gen.parley.v1.json_pb2 import JsonObject
+from service._gen.parley.v1.json_pb2 import JsonObject, JsonValue
 from service._gen.parley.v1.tool_pb2 import FunctionDefinition, Tool
 from service.errors import invalid, missing
 
@@ -200,15 +200,22 @@ def _check_name(path: str, name: str) -> None:
 def _check_schema(path: str, schema: JsonObject) -> None:
     """A JSON Schema's outer form: its `type` names types, its `properties` are an object."""
     for entry in schema.fields:
-        kind = entry.value.WhichOneof("kind")
-        if entry.key == "type" and kind not in {"string_value", "list_value"}:
-            raise invalid(f"{path}.type", "the name of a JSON type, or an array of such names")
-        if entry.key == "type" and kind == "string_value" and entry.value.string_value not in _JSON_TYPES:
-            raise invalid(f"{path}.type", "one of " + ", ".join(f'"{name}"' for name in _JSON_TYPES))
-        if entry.key == "properties" and kind != "struct_value":
-            raise invalid(f"{path}.properties", "an object")
-        if entry.key == "required" and kind != "list_value":
-            raise invalid(f"{path}.required", "an array")
+        match entry.key:
+            case "type":
+                _check_type(path, entry.value)
+            case "properties" if not entry.value.HasField("struct_value"):
+                raise invalid(f"{path}.properties", "an object")
+            case "required" if not entry.value.HasField("list_value"):
+                raise invalid(f"{path}.required", "an array")
+
+
+def _check_type(path: str, value: JsonValue) -> None:
+    if value.HasField("list_value"):
+        return
+    if not value.HasField("string_value"):
+        raise invalid(f"{path}.type", "the name of a JSON type, or an array of such names")
+    if value.string_value not in _JSON_TYPES:
+        raise invalid(f"{path}.type", "one of " + ", ".join(f'"{name}"' for name in _JSON_TYPES))
 
 
 _JSON_TYPES: Final = ("object", "array", "string", "number", "integer", "boolean", "null")

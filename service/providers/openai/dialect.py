@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, NoReturn
 
+from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service.errors import Reason
 from service.json_values import Json
 
@@ -94,6 +95,16 @@ class Dialect:
     """Whether the `cost` of its usage is in US dollars."""
     error_reasons: Mapping[str, Reason] = field(default_factory=dict)
     """What codes of its errors mean that don't speak for themselves."""
+
+    as_they_are: frozenset[str] = field(init=False)
+    """Parameters of the contract that every model of it takes, by these names and in no other form."""
+
+    def __post_init__(self) -> None:
+        taken = (
+            frozenset(ChatCompletionRequest.DESCRIPTOR.fields_by_name) if self.parameters is None else self.parameters
+        )
+        taken = taken - self.translations.keys() - self.reasoning_translations.keys() - self.reasoning_lacks
+        object.__setattr__(self, "as_they_are", taken)
 
     @property
     def adapts_messages(self) -> bool:

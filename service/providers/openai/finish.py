@@ -10,6 +10,17 @@ from service.providers.openai import wire
 from service.providers.openai.errors import error_within_answer
 from service.providers.openai.origin import Origin
 
+
+class Finish(NamedTuple):
+    """How an answer ended."""
+
+    reason: str
+    native: str | None = None
+    """The provider's own word, where it is another."""
+    stop_sequence: str | None = None
+    """Which of the request's stop sequences ended it, where the provider tells."""
+
+
 _SYNONYMS = {
     "model_length": "length",  # Mistral
     "max_tokens": "length",
@@ -23,17 +34,8 @@ _SYNONYMS = {
 }
 # Mistral and OpenRouter; DeepSeek; vLLM; Z.ai. None of them is an end that a caller may take for one.
 _FAILURES = {"error", "insufficient_system_resource", "abort", "network_error"}
+_PLAIN = {reason: Finish(reason) for reason in ("stop", "length", "tool_calls", "content_filter", "function_call")}
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
-
-
-class Finish(NamedTuple):
-    """How an answer ended."""
-
-    reason: str
-    native: str | None = None
-    """The provider's own word, where it is another."""
-    stop_sequence: str | None = None
-    """Which of the request's stop sequences ended it, where the provider tells."""
 
 
 def finish_of(origin: Origin, choice: wire.Choice) -> Finish | None:
@@ -50,6 +52,8 @@ def finish_of(origin: Origin, choice: wire.Choice) -> Finish | None:
     own = choice.finish_reason
     if not own:
         return None
+    if own in _PLAIN and choice.native_finish_reason is choice.stop_reason is choice.matched_stop is None:
+        return _PLAIN[own]
     metadata = {"provider": origin.provider}
     if own in _FAILURES:
         raise Interrupted("The provider reports that it broke the answer off.", metadata=metadata)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from service.providers.openai.dialect import Dialect
 from service.providers.openai.dialects import GENERIC
 from service.providers.provider import Identity
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """What its translators have to know beside the answer itself."""
 
     provider: str

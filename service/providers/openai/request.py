@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
+from service._gen.parley.v1.message_pb2 import Message
 from service.errors import Reason, RequestError, invalid
 from service.json_values import InvalidJsonError, Json
 from service.providers.abilities import effort_of
@@ -27,6 +28,8 @@ from service.providers.provider import ProviderCall
 
 _Body = dict[str, Any]
 _encode_json = msgspec.json.Encoder().encode
+_PLAIN_ROLES: Final = frozenset({"system", "user", "assistant"})
+"""Those that every dialect knows."""
 _SAYINGS: Final = frozenset({"tool_calls", "function_call", "audio", "refusal"})
 """What an assistant's message may have in place of a content. Earlier reasoning by itself is none of it."""
 
@@ -44,15 +47,14 @@ def encode_request(call: ProviderCall, dialect: Dialect, *, stream: bool) -> byt
             or the API can't be told something; `param` names it.
     """
     body: _Body = {"model": call.model}
-    has_reasoning = False
     for field, value in call.request.ListFields():
         name = field.name
         if name == "messages":
             body[name] = _encode_messages(value, dialect, call.omissions)
+        elif name in _PLAIN and name in dialect.as_they_are and name not in body:
+            if (encoded := _encoded(name, value)) is not None:
+                body[name] = encoded
         elif FIELDS[name] is not None:
-            if name in WAYS and not has_reasoning:
-                check_reasoning(call.request, has_one_amount=dialect.has_one_amount)
-                has_reasoning = True
             _add(body, name, value, call, dialect)
     if dialect.only_limit is not None and "max_tokens" in body and "max_completion_tokens" in body:
         del body["max_tokens" if dialect.only_limit == "max_completion_tokens" else "max_completion_tokens"]
@@ -64,17 +66,24 @@ def encode_request(call: ProviderCall, dialect: Dialect, *, stream: bool) -> byt
 
 
 def _add(body: _Body, name: str, value: Any, call: ProviderCall, dialect: Dialect) -> None:
-    encoder = FIELDS[name]
-    if encoder is None or not _is_taken(name, value, call, dialect):
+    if name in WAYS:
+        check_reasoning(call.request, has_one_amount=dialect.has_one_amount)
+    if not _is_taken(name, value, call, dialect):
         return
-    try:
-        encoded = encoder(value)
-    except InvalidJsonError as error:
-        raise RequestError(Reason.PARAMETER_INVALID, f"`{name}` {error}.", param=name) from None
+    encoded = _encoded(name, value)
     if name == "tools":
         adapt_tools(encoded, value, dialect, call.omissions)
     if encoded is not None:
         _put(body, name, encoded, call, dialect)
+
+
+def _encoded(name: str, value: Any) -> Any:
+    encoder = FIELDS[name]
+    assert encoder is not None  # noqa: S101 - asked of parameters of the provider's alone
+    try:
+        return encoder(value)
+    except InvalidJsonError as error:
+        raise RequestError(Reason.PARAMETER_INVALID, f"`{name}` {error}.", param=name) from None
 
 
 def _is_taken(name: str, value: Any, call: ProviderCall, dialect: Dialect) -> bool:
@@ -138,6 +147,9 @@ _LIMITS: Final[dict[str, Callable[[Any, Dialect], str | None]]] = {
 }
 """What of a parameter that an API takes it does not take after all: why not, or None."""
 
+_PLAIN: Final = {name for name, encoder in FIELDS.items() if encoder} - _LIMITS.keys() - _ABOUT_TOOLS - WAYS
+"""Parameters that a dialect takes or does not, whatever they say and whatever else is said."""
+
 
 def _reasons(call: ProviderCall) -> bool:
     """Whether the model is known to reason, and is not told otherwise, where that can be told."""
@@ -177,24 +189,28 @@ def _put_stream_options(body: _Body, call: ProviderCall, dialect: Dialect) -> No
 
 
 def _encode_messages(messages: Any, dialect: Dialect, omissions: Omissions) -> list[_Body]:
-    encoded = []
-    adapts = dialect.adapts_messages
+    encoded: list[_Body] = []
     for index, message in enumerate(messages):
-        try:
-            body = encode_message(message)
-        except InvalidJsonError as error:
-            param = f"messages[{index}]"
-            raise RequestError(Reason.PARAMETER_INVALID, f"`{param}` {error}.", param=param) from None
-        encoded.append(body)
-        content = body.get("content")
-        if len(body) == 2 and isinstance(content, str) and body.get("role") != "developer":  # noqa: PLR2004 - role and text
-            continue
-        if adapts:
-            adapt_message(f"messages[{index}]", body, dialect, omissions, is_typed=bool(message.parts))
-        if content is None and body.get("role") == "assistant" and not body.keys() & _SAYINGS:
-            body["content"] = body.get("content") or ""  # reasoning may have become a part of it
-    if not dialect.keeps_system_apart and any(body["role"] == "developer" for body in encoded):
+        role, text = message.role, message.content.string_value
+        if text and role in _PLAIN_ROLES and len(message.ListFields()) == 2:  # noqa: PLR2004 - role and text
+            encoded.append({"role": role, "content": text})
+        else:
+            encoded.append(_encode_message(f"messages[{index}]", message, dialect, omissions))
+    if not dialect.keeps_system_apart and "developer" in [body["role"] for body in encoded]:
         for body in encoded:
             if body["role"] == "system":
                 body["role"] = "developer"
     return encoded
+
+
+def _encode_message(path: str, message: Message, dialect: Dialect, omissions: Omissions) -> _Body:
+    try:
+        body = encode_message(message)
+    except InvalidJsonError as error:
+        raise RequestError(Reason.PARAMETER_INVALID, f"`{path}` {error}.", param=path) from None
+    has_content = body.get("content") is not None
+    if dialect.adapts_messages:
+        adapt_message(path, body, dialect, omissions, is_typed=bool(message.parts))
+    if not has_content and message.role == "assistant" and not body.keys() & _SAYINGS:
+        body["content"] = body.get("content") or ""  # reasoning may have become a part of it
+    return body

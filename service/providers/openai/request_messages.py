@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from service._gen.parley.v1 import message_pb2, tool_pb2
 from service.json_values import Json, object_to_json, value_to_json
@@ -20,8 +20,7 @@ def encode_message(message: message_pb2.Message) -> _Body:
     """
     body: _Body = {}
     for field, value in message.ListFields():
-        name = field.name
-        encoder = _MESSAGE_FIELDS[name]
+        name, encoder = _ENCODERS[field]
         if encoder is not None:
             body[name] = encoder(value)
     if "parts" in body:
@@ -96,3 +95,6 @@ _MESSAGE_FIELDS: dict[str, _Encoder | None] = {
     "is_error": None,
     "tool_events": None,  # before a provider is asked, the calls and results that they tell of stand in their place
 }
+
+_ENCODERS: Final = {field: (field.name, _MESSAGE_FIELDS[field.name]) for field in message_pb2.Message.DESCRIPTOR.fields}
+"""By descriptor, whose name takes longer to read than to look it up."""

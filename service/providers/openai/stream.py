@@ -8,6 +8,7 @@ usage once, at the end; and never an end without a finish reason.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.struct_pb2 import NULL_VALUE, Value
@@ -16,7 +17,7 @@ from service._gen.parley.v1 import chat_completion_pb2 as pb
 from service._gen.parley.v1 import tool_pb2
 from service._gen.parley.v1.json_pb2 import JsonObject
 from service.errors import Interrupted, Malformed, UpstreamError
-from service.json_values import json_object
+from service.json_values import Json, json_object
 from service.providers.openai import wire
 from service.providers.openai.error_body import read_error
 from service.providers.openai.errors import error_within_answer
@@ -35,11 +36,12 @@ from service.providers.openai.response import (
 from service.providers.openai.sources import has_sources, url_citations
 from service.providers.openai.stream_tool_calls import StreamToolCalls
 from service.providers.openai.usage import usage_of
-from service.providers.reading import malformed_if_unreadable
+from service.providers.reading import UNREADABLE, malformed_by
 from service.providers.sse import SseEvent
 
 _NOT_FINISHED = Value(null_value=NULL_VALUE)
 _FIRST_DELTA = pb.Delta(role="assistant", content="")
+_read_chunk = pb.ChatCompletionChunk.FromString
 _MOST_CHOICES = 128
 _MOST_SOURCES = 1_000
 _MOST_RUNS = 128
@@ -71,8 +73,8 @@ class StreamTranslator:
         self._service_tier: str | None = None
         self._system_fingerprint: str | None = None
         self._choices: dict[int, _ChoiceState] = {}
-        self._blanks: dict[int, pb.ChatCompletionChunk] = {}
-        """By choice, a chunk of it with an empty delta: copying one is quicker than making one."""
+        self._blanks: dict[int, bytes] = {}
+        """By choice, a chunk of it with an empty delta, serialised: reading one is quicker than making one."""
         self._usage: pb.Usage | None = None
         self._moderation: JsonObject | None = None
         self._cited: set[str] = set()
@@ -100,17 +102,20 @@ class StreamTranslator:
             raise self._error_of_event(event.data)
         try:
             return self._translate(wire.decode_completion(event.data))
-        except (ValueError, OverflowError, RecursionError):
-            with malformed_if_unreadable(self._provider):  # entered for failures alone: it costs more than decoding
-                raise
+        except UNREADABLE as error:
+            raise malformed_by(self._provider, error) from None
 
     def _translate(self, event: wire.Completion) -> list[pb.ChatCompletionChunk]:
-        raise_if_failed(event, self._origin)
+        if event.error or event.x_groq or event.object == "error":
+            raise_if_failed(event, self._origin)
         self._note(event)
-        chunks = [chunk for choice in event.choices or () for chunk in self._translate_choice(choice)]
+        chunks: list[pb.ChatCompletionChunk] = []
+        for choice in event.choices or ():
+            self._translate_choice(choice, chunks)
         if event.usage is not None and self._is_finished and not self._origin.dialect.says_done:
             self._closes_itself = True  # the usage was asked for, and is the last that comes
-        self._moderation = moderation_of(event) or self._moderation
+        if event.moderation is not None or event.prompt_filter_results:
+            self._moderation = moderation_of(event)
         if self._moderation is not None and self._choices:  # Azure's come before the first choice: they wait for it
             chunks = chunks or [self._chunk()]
             chunks[0].moderation.CopyFrom(self._moderation)
@@ -128,7 +133,8 @@ class StreamTranslator:
             self._system_fingerprint = fingerprint or self._system_fingerprint
             self._blanks.clear()
         if event.usage is not None or event.x_groq is not None:
-            self._usage = usage_of(event, self._origin.dialect) or self._usage
+            usage = usage_of(event, self._origin.dialect)
+            self._usage = self._usage if usage is None else pb.Usage(**usage)
 
     def _citations(self, event: wire.Completion) -> list[pb.ChatCompletionChunk]:
         """Sources that are named for the whole answer; they are told of the first choice."""
@@ -162,62 +168,82 @@ class StreamTranslator:
             )
         if self._usage is None:
             return []
-        chunk = self._chunk()
-        chunk.usage.CopyFrom(self._usage)
-        return [chunk]
+        return [self._chunk(usage=self._usage)]
 
     @property
     def _is_finished(self) -> bool:
         """Whether there is a choice, and none without its finish reason."""
         return bool(self._choices) and all(state.finished for state in self._choices.values())
 
-    def _translate_choice(self, choice: wire.Choice) -> list[pb.ChatCompletionChunk]:
-        chunks = []
-        index = choice.index or 0
+    def _translate_choice(self, choice: wire.Choice, chunks: list[pb.ChatCompletionChunk]) -> None:
+        """Add the choice's chunks, often one, to those of its event."""
+        index, before = choice.index or 0, len(chunks)
         state = self._choices.get(index)
         if state is None:
-            if len(self._choices) >= _MOST_CHOICES:
-                raise Malformed("The provider's stream has too many choices.", metadata={"provider": self._provider})
-            state = self._choices[index] = _ChoiceState()
+            state = self._begin(index)
             chunks.append(self._blank(index))
-            chunks[0].choices[0].delta.CopyFrom(_FIRST_DELTA)
+            chunks[-1].choices[0].delta.MergeFrom(_FIRST_DELTA)
         chunk = self._blank(index)
         translated = chunk.choices[0]
-        if (delta := choice.delta or choice.message) is not None:
-            self._fill(translated.delta, delta, state, index)
-        if (logprobs := logprobs_of(choice.logprobs)) is not None:
-            translated.logprobs.CopyFrom(logprobs)
-        if logprobs is not None or translated.delta.ByteSize():
+        delta = choice.delta or choice.message
+        is_filled = delta is not None and self._fill(translated.delta, delta, state, index)
+        if choice.logprobs is not None and (logprobs := logprobs_of(choice.logprobs)) is not None:
+            translated.logprobs.MergeFrom(pb.Logprobs(**logprobs))
+            is_filled = True
+        if is_filled:
             chunks.append(chunk)
-        finish = finish_of(self._origin, choice)
-        if finish and not state.finished:
-            chunks += self._last_chunks(index, finish, state)
+        if choice.finish_reason or choice.error:
+            finish = finish_of(self._origin, choice)
+            if finish and not state.finished:
+                chunks += self._last_chunks(index, finish, state)
         if choice.content_filter_results:
-            chunks = chunks or [self._blank(index)]
+            if len(chunks) == before:
+                chunks.append(chunk)
             chunks[-1].choices[0].content_filter_results.CopyFrom(json_object(choice.content_filter_results))
-        return chunks
 
-    def _fill(self, translated: pb.Delta, delta: wire.Message, state: _ChoiceState, choice_index: int) -> None:
-        """Put what the delta has into an empty one; most have a text alone."""
-        content = split_content(delta.content, state.text_length)
-        if content.text:
-            state.text_length += len(content.text)
-            translated.content = content.text
-        if reasoning := content.reasoning or delta.reasoning_content or delta.reasoning:
+    def _begin(self, index: int) -> _ChoiceState:
+        if len(self._choices) >= _MOST_CHOICES:
+            raise Malformed("The provider's stream has too many choices.", metadata={"provider": self._provider})
+        state = self._choices[index] = _ChoiceState()
+        return state
+
+    def _fill(self, translated: pb.Delta, delta: wire.Message, state: _ChoiceState, index: int) -> bool:
+        """Put what the delta has into an empty one; most have a text alone. False where it stays empty."""
+        text, reasoning = delta.content, delta.reasoning_content or delta.reasoning
+        references: Sequence[dict[str, Json]] = ()
+        if isinstance(text, list):
+            text, thought, references = split_content(text, state.text_length)
+            reasoning = thought or reasoning
+        if text:
+            state.text_length += len(text)
+            translated.content = text
+        if reasoning:
             translated.reasoning_content = reasoning
         if delta.tool_calls:
             if state.tool_calls is None:
-                state.tool_calls = StreamToolCalls(self._provider, f"call_{self._id}_{choice_index}")
-            translated.tool_calls.extend(map(state.tool_calls.translate, delta.tool_calls))
+                state.tool_calls = StreamToolCalls(self._provider, f"call_{self._id}_{index}")
+            for call in delta.tool_calls:
+                translated.tool_calls.add(**state.tool_calls.translate(call))
+        if references or wire.has_more(delta):
+            self._fill_more(translated, delta, state, references)
+        return bool(text or reasoning or translated.ByteSize())
+
+    def _fill_more(
+        self, translated: pb.Delta, delta: wire.Message, state: _ChoiceState, references: Sequence[dict[str, Json]]
+    ) -> None:
+        """Put what few deltas have."""
         if delta.reasoning_details:
             translated.reasoning_details.extend(map(json_object, delta.reasoning_details))
-        if delta.annotations or content.references:
-            translated.annotations.extend(map(json_object, (*(delta.annotations or ()), *content.references)))
+        if delta.annotations or references:
+            translated.annotations.extend(map(json_object, (*(delta.annotations or ()), *references)))
         if delta.refusal:
             translated.refusal = delta.refusal
         if delta.executed_tools:
             translated.provider_content.extend(tool_runs(self._finished_runs(delta.executed_tools, state)))
-        _fill_audio_and_function_call(translated, delta)
+        if (call := delta.function_call) is not None and (call.name or call.arguments):
+            translated.function_call.MergeFrom(tool_pb2.FunctionCall(name=call.name, arguments=arguments_of(call)))
+        if (audio := audio_output(delta.audio)) is not None:
+            translated.audio.MergeFrom(pb.AudioOutput(**audio))
 
     def _finished_runs(self, runs: list[dict[str, Any]], state: _ChoiceState) -> list[dict[str, Any]]:
         """Groq's tool runs that have their results; each comes once without and once with them."""
@@ -253,13 +279,11 @@ class StreamTranslator:
         """A chunk of a choice, whose delta is there, and empty."""
         blank = self._blanks.get(index)
         if blank is None:
-            blank = self._blanks[index] = self._chunk()
-            blank.choices.add(index=index, delta=pb.Delta(), finish_reason=_NOT_FINISHED)
-        chunk = pb.ChatCompletionChunk()
-        chunk.CopyFrom(blank)
-        return chunk
+            choice = pb.ChunkChoice(index=index, delta=pb.Delta(), finish_reason=_NOT_FINISHED)
+            blank = self._blanks[index] = self._chunk(choices=[choice]).SerializeToString()
+        return _read_chunk(blank)
 
-    def _chunk(self) -> pb.ChatCompletionChunk:
+    def _chunk(self, **fields: Any) -> pb.ChatCompletionChunk:
         return pb.ChatCompletionChunk(
             id=self._id,
             object="chat.completion.chunk",
@@ -267,11 +291,5 @@ class StreamTranslator:
             model=self._identity.model,
             service_tier=self._service_tier,
             system_fingerprint=self._system_fingerprint,
+            **fields,
         )
-
-
-def _fill_audio_and_function_call(translated: pb.Delta, delta: wire.Message) -> None:
-    if (call := delta.function_call) is not None and (call.name or call.arguments):
-        translated.function_call.CopyFrom(tool_pb2.FunctionCall(name=call.name, arguments=arguments_of(call)))
-    if (audio := audio_output(delta.audio)) is not None:
-        translated.audio.CopyFrom(audio)

@@ -10,7 +10,8 @@ and has to keep it.
 
 from __future__ import annotations
 
-from service._gen.parley.v1 import tool_pb2
+from typing import Any
+
 from service.errors import Malformed
 from service.json_values import json_object
 from service.providers.openai import wire
@@ -53,8 +54,8 @@ class StreamToolCalls:
         """By the provider's index, the call that begun last there."""
         self._by_id: dict[tuple[int | None, str], _Call] = {}
 
-    def translate(self, fragment: wire.ToolCall) -> tool_pb2.ToolCallDelta:
-        """The fragment with its call's place; id, type and name are told once.
+    def translate(self, fragment: wire.ToolCall) -> dict[str, Any]:
+        """The fields of a `ToolCallDelta`, with the call's place; id, type and name are told once.
 
         Raises:
             Malformed: There are too many calls.
@@ -64,13 +65,13 @@ class StreamToolCalls:
         if call is None:
             call = self._begin(fragment)
         self._last = call
-        translated = tool_pb2.ToolCallDelta(index=call.index)
+        translated: dict[str, Any] = {"index": call.index}
         if is_first:
-            translated.id = call.id or f"{self._id_stem}_{call.index}"
-            translated.type = "custom" if is_custom(fragment) else "function"
+            translated["id"] = call.id or f"{self._id_stem}_{call.index}"
+            translated["type"] = "custom" if is_custom(fragment) else "function"
         _put_content(translated, fragment, call)
         if fragment.extra_content is not None:
-            translated.extra_content.CopyFrom(json_object(fragment.extra_content))
+            translated["extra_content"] = json_object(fragment.extra_content)
         return translated
 
     def _call_of(self, fragment: wire.ToolCall) -> _Call | None:
@@ -109,14 +110,14 @@ class StreamToolCalls:
         self._by_id[index, id_] = call
 
 
-def _put_content(translated: tool_pb2.ToolCallDelta, fragment: wire.ToolCall, call: _Call) -> None:
+def _put_content(translated: dict[str, Any], fragment: wire.ToolCall, call: _Call) -> None:
     function, custom = fragment.function, fragment.custom
     if custom is not None and is_custom(fragment):
         name = None if call.is_named else custom.name or None
-        translated.custom.CopyFrom(tool_pb2.CustomToolCall(name=name, input=custom.input))
+        translated["custom"] = {"name": name, "input": custom.input}
     elif function is not None:
         name = None if call.is_named else function.name or None
-        translated.function.CopyFrom(tool_pb2.FunctionCall(name=name, arguments=arguments_of(function)))
+        translated["function"] = {"name": name, "arguments": arguments_of(function)}
     else:
         return
     call.is_named = call.is_named or bool(name)

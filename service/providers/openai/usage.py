@@ -8,7 +8,6 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from service._gen.parley.v1 import chat_completion_pb2 as pb
 from service.providers.openai import wire
 from service.providers.openai.dialect import Dialect
 
@@ -22,23 +21,24 @@ _DETAILS: Final[Mapping[str, type[msgspec.Struct]]] = {
 }
 
 
-def usage_of(answer: wire.Completion, dialect: Dialect) -> pb.Usage | None:
-    """The tokens used, wherever the provider tells them."""
-    usage = _read(answer.usage) or (_read(answer.x_groq.usage) if answer.x_groq else None)
+def usage_of(answer: wire.Completion, dialect: Dialect) -> dict[str, Any] | None:
+    """The fields of the contract's `Usage`, wherever the provider tells the tokens used."""
+    usage = answer.usage if isinstance(answer.usage, wire.Usage) else _read(answer.usage)
+    usage = usage or (_read(answer.x_groq.usage) if answer.x_groq else None)
     if usage is None:
         return None
     completion = usage.completion_tokens_details
     tokens_in = usage.prompt_tokens or 0
     tokens_out = _completion_tokens(usage)
-    return pb.Usage(
-        prompt_tokens=tokens_in,
-        completion_tokens=tokens_out,
-        total_tokens=tokens_in + tokens_out if usage.total_tokens is None else usage.total_tokens,
-        prompt_tokens_details=_prompt_details(usage),
-        completion_tokens_details=pb.CompletionTokensDetails(**present(completion)) if completion else None,
-        cost_usd=_cost_usd(usage, dialect),
-        server_tool_use=_server_tool_use(usage),
-    )
+    return {
+        "prompt_tokens": tokens_in,
+        "completion_tokens": tokens_out,
+        "total_tokens": tokens_in + tokens_out if usage.total_tokens is None else usage.total_tokens,
+        "prompt_tokens_details": _prompt_details(usage),
+        "completion_tokens_details": msgspec.structs.asdict(completion) if completion else None,
+        "cost_usd": _cost_usd(usage, dialect),
+        "server_tool_use": _server_tool_use(usage),
+    }
 
 
 def _read(told: Any) -> wire.Usage | None:
@@ -63,11 +63,6 @@ def _readable(told: Mapping[str, Any], form: type[_Struct]) -> _Struct:
     return form(**members)
 
 
-def present(struct: msgspec.Struct) -> dict[str, Any]:
-    """The members that have a value."""
-    return {name: value for name, value in msgspec.structs.asdict(struct).items() if value is not None}
-
-
 def _completion_tokens(usage: wire.Usage) -> int:
     """Tokens of the answers with those of reasoning, which xAI counts apart, as its total shows."""
     tokens = usage.completion_tokens or 0
@@ -77,14 +72,13 @@ def _completion_tokens(usage: wire.Usage) -> int:
     return tokens + reasoning if is_apart else tokens
 
 
-def _prompt_details(usage: wire.Usage) -> pb.PromptTokensDetails | None:
+def _prompt_details(usage: wire.Usage) -> dict[str, Any] | None:
     given = usage.prompt_tokens_details
-    details = pb.PromptTokensDetails(**present(given)) if given else None
+    details = msgspec.structs.asdict(given) if given else {}
     for cached in (usage.prompt_cache_hit_tokens, usage.num_cached_tokens, usage.cached_tokens):
-        if cached is not None and not (details and details.HasField("cached_tokens")):
-            details = details or pb.PromptTokensDetails()
-            details.cached_tokens = cached
-    return details
+        if cached is not None and details.get("cached_tokens") is None:
+            details["cached_tokens"] = cached
+    return details if given or details else None
 
 
 def _cost_usd(usage: wire.Usage, dialect: Dialect) -> float | None:
@@ -99,8 +93,10 @@ def _cost_usd(usage: wire.Usage, dialect: Dialect) -> float | None:
     return float(usage.cost + upstream) if _is_amount(upstream) else None
 
 
-def _server_tool_use(usage: wire.Usage) -> Mapping[str, int]:
+def _server_tool_use(usage: wire.Usage) -> Mapping[str, int] | None:
     """How often the provider ran tools, by its names; what it did not run is not told."""
+    if usage.num_sources_used is usage.server_tool_use_details is usage.server_side_tool_usage_details is None:
+        return None
     counts: dict[str, Any] = {"num_sources_used": usage.num_sources_used}
     for details in (usage.server_tool_use_details, usage.server_side_tool_usage_details):
         if isinstance(details, dict):

@@ -206,8 +206,7 @@ class Completion(msgspec.Struct):
     param: Any = None
     created: float | None = None
     choices: list[Choice] | None = None
-    usage: Any = None
-    """A `Usage`; read by itself, so that an odd number in it fails nothing else."""
+    usage: Usage | None = None
     service_tier: str | None = None
     system_fingerprint: str | None = None
     moderation: dict[str, Any] | None = None
@@ -242,11 +241,42 @@ class ErrorAnswer(msgspec.Struct):
     """Hugging Face: seconds until a model is loaded."""
 
 
-decode_completion = msgspec.json.Decoder(Completion).decode
-"""Decodes an answer or a chunk; raises one of `UNREADABLE` (msgspec.ValidationError with the path)."""
+class OddCompletion(Completion):
+    """One whose usage is not as it should be, which is no reason to fail an answer that is there."""
+
+    usage: Any = None
+
+
+def decode_completion(body: bytes) -> Completion:
+    """Decode an answer or a chunk.
+
+    Raises:
+        DecodeError: One of `UNREADABLE`; msgspec.ValidationError tells the path.
+    """
+    try:
+        return _decode_completion(body)
+    except msgspec.ValidationError:
+        return _decode_odd_completion(body)
+
+
+_decode_completion = msgspec.json.Decoder(Completion).decode
+_decode_odd_completion = msgspec.json.Decoder(OddCompletion).decode
+
+
+def has_more(delta: Message) -> bool:
+    """Whether it has anything beyond role, content, reasoning in text and tool calls."""
+    return bool(
+        delta.refusal
+        or delta.function_call
+        or delta.annotations
+        or delta.audio
+        or delta.reasoning_details
+        or delta.executed_tools
+    )
+
 
 decode_error = msgspec.json.Decoder(ErrorAnswer).decode
 """Decodes the body of a failure; raises one of `UNREADABLE`."""
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What the two raise for bytes that are not what they should be."""
+"""What both raise for bytes that are not what they should be."""

@@ -16,13 +16,6 @@ from envoy_data_plane.envoy.extensions.filters.http.grpc_json_transcoder.v3 impo
 from envoy_data_plane.envoy.extensions.filters.http.grpc_web.v3 import GrpcWeb
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
 from envoy_data_plane.envoy.extensions.filters.http.health_check.v3 import HealthCheck
-from envoy_data_plane.envoy.extensions.filters.http.json_to_metadata.v3 import (
-    JsonToMetadata,
-    JsonToMetadataKeyValuePair,
-    JsonToMetadataMatchRules,
-    JsonToMetadataRule,
-    JsonToMetadataSelector,
-)
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
@@ -50,7 +43,6 @@ def build_filters(config: Config) -> list[HttpFilter]:
         _filter(names.CORS_FILTER, Any.pack(Cors())),
         *health_filters(),
         _filter(names.GRPC_WEB_FILTER, Any.pack(GrpcWeb())),
-        _filter(names.JSON_TO_METADATA_FILTER, Any.pack(_stream_to_metadata())),
         _filter(names.LUA_FILTER, Any.pack(_lua())),
         _filter(names.TRANSCODER_FILTER, Any.pack(_transcoder(config.gateway.max_body_mib * MIB))),
         _filter(names.ROUTER_FILTER, Any.pack(Router(suppress_envoy_headers=True))),
@@ -81,17 +73,6 @@ def _header_mutation() -> HeaderMutation:
 def _health_filter(path: str, min_healthy: dict[str, Percent]) -> HealthCheck:
     is_path = HeaderMatcher(name=":path", string_match=StringMatcher(exact=path))
     return HealthCheck(pass_through_mode=False, headers=[is_path], cluster_min_healthy_percentages=min_healthy)
-
-
-def _stream_to_metadata() -> JsonToMetadata:
-    """The top-level `stream` of a JSON body, for the Lua filter; any content type, as ProtoJSON."""
-    found = JsonToMetadataKeyValuePair(metadata_namespace="parley", key="stream")
-    rule = JsonToMetadataRule(selectors=[JsonToMetadataSelector(key="stream")], on_present=found)
-    return JsonToMetadata(
-        request_rules=JsonToMetadataMatchRules(
-            rules=[rule], allow_empty_content_type=True, allow_content_types_regex=RegexMatcher(regex=".*")
-        )
-    )
 
 
 def _lua() -> Lua:

@@ -35,7 +35,6 @@ from gateway.config import Config
 from gateway.names import (
     CORS_FILTER,
     GRPC_CONTENT_TYPE,
-    JSON_TO_METADATA_FILTER,
     LIKE_GRPC_CONTENT_TYPE,
     LUA_FILTER,
     QUERY_KEY,
@@ -47,8 +46,8 @@ from gateway.names import (
 from gateway.urls import URLS, RestUrl
 
 MIB = 1024 * 1024
-# What makes REST of gRPC; the first two wait for the end of a body.
-REST_FILTERS = (JSON_TO_METADATA_FILTER, LUA_FILTER, TRANSCODER_FILTER)
+# What makes REST of gRPC; the first waits for the end of a body.
+REST_FILTERS = (LUA_FILTER, TRANSCODER_FILTER)
 # gRPC's own headers have no meaning in a REST request: a client must not choose what the service
 # reads in them, nor have it compress answers, which the transcoder could not read.
 GRPC_REQUEST_HEADERS = ["grpc-timeout", "grpc-encoding", "grpc-accept-encoding"]
@@ -193,7 +192,7 @@ def _unknown_url_routes() -> list[Route]:
         )
         for name, match in (
             ("unknown URL", RouteMatch(prefix="/")),
-            # Matched by no prefix; without a route the JSON filter would wait for a body's end.
+            # Matched by no prefix; without a route the Lua filter would wait for a body's end.
             ("CONNECT", RouteMatch(connect_matcher=RouteMatchConnectMatcher())),
         )
     ]

@@ -19,7 +19,7 @@ from gateway.urls import URLS
 HERE = Path(__file__).resolve().parent
 DESCRIPTORS = HERE / "_gen" / "parley.binpb"
 # Joined in this order into one script.
-FILES = ("errors.lua", "body_errors.lua", "query.lua", "sse.lua", "main.lua")
+FILES = ("errors.lua", "body_errors.lua", "query.lua", "wants_stream.lua", "sse.lua", "main.lua")
 # What a body may be read as; names of the one mean the same in the other.
 BODIES = ("ChatCompletionRequest", "UpdateChatCompletionRequest")
 # What the script itself makes of other parameters.

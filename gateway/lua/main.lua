@@ -46,13 +46,15 @@ local function check_no_body(handle)
   end
 end
 
--- json_to_metadata has the whole body, so nothing waits here; what was read before is out of scope after.
-local function keep_body(handle)
+-- Waits for the whole body, so headers() has to be asked for anew after it.
+local function read_body(handle)
   local body = handle:body()
-  if body ~= nil and body:length() <= KEPT_BYTES then
-    local text = body:getBytes(0, body:length())
+  local length = body and body:length() or 0
+  local text = length > 0 and body:getBytes(0, length) or ""
+  if length <= KEPT_BYTES then
     handle:streamInfo():dynamicMetadata():set("parley.request", "body", text)
   end
+  return wants_stream(text)
 end
 
 function envoy_on_request(handle)
@@ -62,11 +64,10 @@ function envoy_on_request(handle)
     check_no_body(handle)
     return
   end
-  local found = handle:streamInfo():dynamicMetadata():get("parley")
-  if found ~= nil and found["stream"] == true and CHAT[headers:get(":path")] then
-    headers:replace(":path", STREAM)
+  local is_chat = CHAT[headers:get(":path")]
+  if read_body(handle) and is_chat then
+    handle:headers():replace(":path", STREAM)
   end
-  keep_body(handle)
 end
 
 -- What envoy_on_request kept under this name, or nil.

@@ -57,6 +57,56 @@ def test_everything_else_is_unary(rest: httpx.Client, script: Scratch, body: str
     assert script.requests[0].stream is (body == '{"stream":"true"}')
 
 
+LONG = json.dumps([{"role": "user", "content": f'{n} "stream": false}} \\' * 20} for n in range(3000)])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        ' { "stream" :\n true } ',
+        '{"stream":true,"user":"x"}',
+        '{"user":"stream","stream":true}',
+        '{"stream":true,"user":"stream"}',
+        '{"user":"\\\\","stream":true}',
+        '{"user":"\\\\\\"","stream":true}',
+        '{"user":"\\",\\"stream\\":false,\\"","stream":true}',
+        '{"user":"]}\'","stream":true}',
+        '{"extra_body":{"stream":false,"a":[{}]},"stream":true}',
+        '{"extra_body":{"stream":false},"stream":true,"metadata":{"stream":"false"}}',
+        pytest.param(f'{{"messages":{LONG},"stream":true}}', id="long"),
+    ],
+)
+def test_a_stream_is_asked_for_by_the_outermost_object(rest: httpx.Client, script: Scratch, body: str) -> None:
+    rest.post(CHAT, content=body)
+    assert script.method == "StreamChatCompletion"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"user":"stream"}',
+        '{"user":"\\",\\"stream\\":true,\\""}',
+        '{"extra_body":{"a":[{"stream":true}]},"stream":false}',
+        pytest.param(f'{{"messages":{LONG},"extra_body":{{"stream":true}}}}', id="long"),
+        # Read otherwise by the transcoder.
+        """{'user':'","stream":true,"'}""",
+    ],
+)
+def test_nothing_else_asks_for_a_stream(rest: httpx.Client, script: Scratch, body: str) -> None:
+    assert rest.post(CHAT, content=body).status_code == 200
+    assert script.method == "CreateChatCompletion"
+    assert not script.requests[0].stream
+
+
+@pytest.mark.parametrize("body", ['{"stream":true,}', '{"str\\u0065am":true}', "{stream:true}", "{'stream':true}"])
+def test_what_is_no_strict_json_is_sent_where_the_service_refuses_it(
+    rest: httpx.Client, script: Scratch, body: str
+) -> None:
+    assert rest.post(CHAT, content=body).status_code == 200
+    assert script.method == "CreateChatCompletion"
+    assert script.requests[0].stream
+
+
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/x-www-form-urlencoded"])
 def test_the_content_type_does_not_matter(rest: httpx.Client, script: Scratch, content_type: str) -> None:
     rest.post(CHAT, content='{"stream":true}', headers={"content-type": content_type} if content_type else {})

@@ -78,6 +78,8 @@ class GatewaySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_open_calls: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
     # What that many streams take stays below the 90 % from which on calls are refused.
     max_heap_mib: Annotated[int, msgspec.Meta(ge=32, le=1_048_576)] | None = 2048
+    workers: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    """Threads of Envoy that serve calls; None: see `gateway.launch`."""
 
 
 class ServerSection(msgspec.Struct, frozen=True):

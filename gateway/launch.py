@@ -52,9 +52,23 @@ def prepare(config: Config) -> Launch:
     envoy = [envoy_binary(), "--config-path", bootstrap, "--use-dynamic-base-id"]
     envoy += ["--log-level", "warning", "--drain-time-s", "10", "--admin-address-path", address_path]
     envoy += ["--file-flush-interval-msec", "1000"]  # of the access log; Envoy's 10 s hide too much
+    envoy += _concurrency(config)
     command = [sys.executable, "-m", "gateway.supervisor", "--admin-address-path", address_path]
     command += ["--drain-grace-s", str(config.gateway.drain_grace_s), "--", *envoy]
     return Launch(command, tuple(descriptors))
+
+
+def _concurrency(config: Config) -> list[str]:
+    """How many worker threads Envoy has: half of the cores where the service is on this machine and needs the others.
+
+    Elsewhere Envoy counts the cores that it may use itself, a container's limit included, and has a worker for each.
+    On two cores beside grpc.aio, one worker rather than two took 26 to 37 % less CPU for a unary call and 19 % less for a
+    stream's event, and answered 1.1 to 1.6 times as many calls: fewer threads that wait for a core, more in each read.
+    """
+    workers = config.gateway.workers
+    if workers is None and all(address.unix_path or address.is_loopback for address in config.upstreams):
+        workers = max(len(os.sched_getaffinity(0)) // 2, 1)
+    return [] if workers is None else ["--concurrency", str(workers)]
 
 
 def _within_open_files(config: Config) -> Config:

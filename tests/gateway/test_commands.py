@@ -17,6 +17,7 @@ from gateway import hint
 from gateway.bootstrap import render
 from gateway.cluster import build_cluster
 from gateway.config import Config, load_config
+from gateway.launch import prepare
 from tests.gateway.scratch import Gateway, Scratch, Service, clean_environ, running_gateway, running_service, wait_until
 from tests.support.envoy import ROOT
 
@@ -71,10 +72,41 @@ def test_each_kind_of_upstream(address: str, *, by_name: bool) -> None:
     assert len(cluster.load_assignment.endpoints[0].lb_endpoints) == len(address.split(","))
 
 
+@pytest.mark.parametrize(
+    ("address", "setting", "expected"),
+    [
+        ("127.0.0.1:1,[::1]:1", "{}", ["--concurrency", "3"]),
+        ("unix:/run/p", "{}", ["--concurrency", "3"]),
+        ("127.0.0.1:1,192.0.2.1:1", "{}", []),
+        ("parley:1", "{}", []),
+        ("parley:1", "{workers: 2}", ["--concurrency", "2"]),
+        ("127.0.0.1:1", "{workers: 7}", ["--concurrency", "7"]),
+    ],
+)
+def test_beside_the_service_envoy_leaves_it_half_of_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, setting: str, expected: list[str]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+    path = tmp_path / "parley.yaml"
+    path.write_text(f"gateway: {setting}")
+    free = dict.fromkeys(("PARLEY_HTTP_ADDRESS", "PARLEY_GATEWAY_METRICS_ADDRESS"), "127.0.0.1:0")
+    launch = prepare(load_config({"PARLEY_CONFIG": str(path), "PARLEY_UPSTREAM_ADDRESS": address, **free}))
+    for descriptor in launch.descriptors:
+        os.close(descriptor)
+    at = launch.command.index("--concurrency") if "--concurrency" in launch.command else len(launch.command)
+    assert launch.command[at : at + 2] == expected
+
+
+def test_with_one_core_envoy_has_a_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    with running_gateway(tmp_path, "127.0.0.1:1") as gateway:
+        assert gateway.stat("server.concurrency") == 1
+
+
 def test_check_accepts_what_can_be_configured(tmp_path: Path) -> None:
     section = {"cors_origins": ["*"], "max_body_mib": 1, "stream_idle_timeout_s": 0.5, "drain_grace_s": 0}
     section |= {"metrics_address": "[::]:0", "max_heap_mib": None, "max_connections": 1, "max_open_calls": 1}
-    section |= {"dns_resolvers": ["::1"], "max_connection_age_s": 0.1}
+    section |= {"dns_resolvers": ["::1"], "max_connection_age_s": 0.1, "workers": 1}
     telemetry = {"otlp": {"endpoint": "https://collector:4317"}, "traces": {"sample_ratio": 0.001}}
     path = tmp_path / "parley.yaml"
     path.write_text(yaml.safe_dump({"gateway": section, "auth": {"allow_open": True}, "telemetry": telemetry}))

@@ -75,6 +75,7 @@ def test_sections_and_keys_of_the_service_are_ignored(tmp_path: Path) -> None:
         ("gateway: {max_heap_mib: 16}", "gateway.max_heap_mib: expected `int` >= 32"),
         ("gateway: {max_connections: 0}", "gateway.max_connections: expected `int` >= 1"),
         ("gateway: {max_open_calls: 0}", "gateway.max_open_calls: expected `int` >= 1"),
+        ("gateway: {workers: 0}", "gateway.workers: expected `int` >= 1"),
         ("gateway: {max_connection_age_s: 0}", "gateway.max_connection_age_s: expected `float` > 0"),
         ("auth: {allow_open: maybe}", "auth.allow_open: expected `bool`, got `str`"),
         ("[]", "the top level: expected `object`, got `array`"),

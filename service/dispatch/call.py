@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from service._gen.parley.v1.chat_completion_pb2 import Usage
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
 from service.providers.provider import Identity
 from service.routing import Target
 from service.tracing.content import Bounded
 from service.tracing.trace import AttemptTrace, CallTrace
+from service.unspoken import Unspoken
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(msgspec.Struct, frozen=True):
     """When a call has to be over, on the clock of `time.monotonic`; computed once, as the call arrives."""
 
     at: float | None = None
@@ -86,15 +88,14 @@ class Journal:
     """In the order in which they ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class DispatchCall:
+class DispatchCall(Unspoken, frozen=True):
     """A validated request, on its way to one of its model's targets."""
 
-    request: ChatCompletionRequest = field(repr=False)
+    request: ChatCompletionRequest
     identity: Identity
     may_drop: bool
     """Whether parameters that a provider can't follow are left out."""
     deadline: Deadline
     journal: Journal
-    trace: CallTrace | None = field(default=None, repr=False)
+    trace: CallTrace | None = None
     """None where nothing is traced."""

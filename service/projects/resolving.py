@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic
 
+import msgspec
+
 from service.errors import Reason, RequestError
 from service.projects.campaign import Arm, Campaign, P
 from service.projects.project import Project, T
@@ -21,8 +23,7 @@ Allowed = frozenset[str] | None
 """The projects that a key is bound to; None for a key that may ask everything."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution(Generic[P, T]):
+class Resolution(msgspec.Struct, Generic[P, T], frozen=True):
     """Which model a request's `model` names."""
 
     model_id: str

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
 from service.errors import UpstreamError
 from service.providers.provider import ProviderCall
 from service.providers.sse import SseEvent
+from service.unspoken import Unspoken
 
 HeaderLookup = Callable[[str], str | None]
 """Gives the header of a name in lower case."""
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedCall:
+class EncodedCall(Unspoken, frozen=True):
     """What a provider is sent."""
 
     path: str
     """Goes on after the configured base URL; begins with a slash."""
-    body: bytes = field(repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes
+    headers: Mapping[str, str] = {}
     """Besides those of the configuration, in lower case; no credentials."""
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
@@ -12,10 +13,10 @@ from service.catalogue import Capabilities
 from service.providers.omissions import Omissions
 from service.providers.transport import Timeouts
 from service.tracing.trace import AttemptTrace
+from service.unspoken import Unspoken
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """What an answer is called, whatever its provider calls it."""
 
     id: str
@@ -26,11 +27,10 @@ class Identity:
     """The model id of the request."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderCall:
+class ProviderCall(Unspoken, frozen=True):
     """A validated request, on its way to one model of one provider."""
 
-    request: ChatCompletionRequest = field(repr=False)
+    request: ChatCompletionRequest
     model: str
     """The provider's own name of the model."""
     identity: Identity
@@ -40,7 +40,7 @@ class ProviderCall:
     """Takes what the provider can't follow; complete before the answer's first chunk."""
     timeouts: Timeouts | None = None
     """For this call; None: the provider's own."""
-    trace: AttemptTrace | None = field(default=None, repr=False)
+    trace: AttemptTrace | None = None
     """Is told where the provider was asked, and says what the provider is told of the call's trace."""
 
 

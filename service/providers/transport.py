@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
+
+from service.unspoken import Unspoken
 
 USER_AGENT = "parley/0.1.0"
 """What the transport calls itself, with the version of pyproject.toml."""
@@ -25,13 +27,12 @@ class Timeouts:
     """Until the first byte of the answer, and then between any two reads of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(Unspoken, frozen=True):
     """A POST to a provider."""
 
     url: str
-    body: bytes = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
+    body: bytes
+    headers: Mapping[str, str]
     """Names in lower case; they hold the credentials."""
     timeouts: Timeouts | None = None
     """For this request; None: the transport's own."""

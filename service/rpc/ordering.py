@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
@@ -32,6 +31,7 @@ from service.rpc.passing import Passing
 from service.rpc.preparing import Prepared, Preparing
 from service.storage.store import Store
 from service.turns.loop import TurnLoop
+from service.unspoken import Unspoken
 
 
 class Answerer(Protocol):
@@ -44,13 +44,12 @@ class Answerer(Protocol):
         """In pieces; see `Dispatcher.stream`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Unspoken, frozen=True):
     """What is to be dispatched, by whom, and who keeps account of it."""
 
-    answerer: Answerer = field(repr=False)
-    dispatched: DispatchCall = field(repr=False)
-    passing: Passing = field(repr=False)
+    answerer: Answerer
+    dispatched: DispatchCall
+    passing: Passing
     """Accounts for the answer, names and stores it."""
     leaving: OnDisconnect
     call: Call

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from google.protobuf.struct_pb2 import Value
@@ -22,18 +21,18 @@ from service.rpc.validation_tools import check_tool_choice
 from service.storage.store import Store
 from service.tools.toolset import Offer
 from service.turns.history import expanded
+from service.unspoken import Unspoken
 
 _PLACE: Final = re.compile(r"(messages|tools)\[(\d+)\]")
 _MEMBER: Final = re.compile(r"\.(\w+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Unspoken, frozen=True):
     """A request on its way to a provider."""
 
-    request: ChatCompletionRequest = field(repr=False)
+    request: ChatCompletionRequest
     """As the provider is asked. Messages may have been added, filled and split; switches of tools are gone."""
-    asked: ChatCompletionRequest = field(repr=False)
+    asked: ChatCompletionRequest
     """As the caller asked, with what stands for stored answers filled in."""
     offer: Offer | None = None
     """The server-side tools that may be used."""

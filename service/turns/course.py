@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, Usage
 from service._gen.parley.v1.tool_pb2 import ToolCall, ToolEvent

@@ -3,12 +3,12 @@ import gzip
 import tomllib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import uvloop
 from aiohttp import web
+from msgspec.structs import replace
 
 from service.errors import Unavailable
 from service.providers import transport_http1

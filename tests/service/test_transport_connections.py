@@ -4,10 +4,10 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import replace
 
 import pytest
 import uvloop
+from msgspec.structs import replace
 
 from service.errors import Malformed, Unavailable
 from service.providers import transport_connection

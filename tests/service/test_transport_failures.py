@@ -3,12 +3,12 @@ import gzip
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import replace
 
 import aiohttp
 import pytest
 import uvloop
 from aiohttp.http_exceptions import HttpProcessingError
+from msgspec.structs import replace
 
 from service.errors import ConfigError, Malformed, Timeout, Unavailable
 from service.providers.transport import Transport, UpstreamRequest

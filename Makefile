@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up install check test test-images test-rollout generate lock clean
+.PHONY: up install check test test-images test-rollout bench generate lock clean
 
 install: $(STAMP)
 
@@ -41,6 +41,11 @@ test-images: $(STAMP)
 test-rollout: $(STAMP)
 	unshare --net --mount --pid --fork --kill-child --mount-proc \
 	  $(BIN)/python -m pytest tests/rollout --timeout 280
+
+# Measures Parley beside other gateways, which it installs into .bench; needs h2load, npm and twenty minutes of a machine
+# that does nothing else. More in BENCH="--only parley,ferrogw --measures unary".
+bench: $(STAMP)
+	$(BIN)/python -m bench.compare $(BENCH)
 
 generate: $(STAMP)
 	$(BIN)/python protos/generate.py

@@ -1,0 +1,1 @@
+"""Parley beside other gateways, measured in one run: `python -m bench.compare`."""

@@ -31,6 +31,8 @@ class Relay:
         self._pending: deque[tuple[ChatCompletionChunk, int]] = deque()
         self._pending_bytes = 0
         self._taken_at = 0.0
+        self._has_taken = True
+        """Whether the writer has, since that was last looked at."""
         self._is_behind = False
         self._taker: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -58,16 +60,22 @@ class Relay:
         return not self._is_full()
 
     async def room(self) -> None:
-        """Wait until there is room for another chunk, or nobody takes any more."""
+        """Wait until there is room for another chunk, or nobody takes any more.
+
+        Nothing is merged before others have had their turn: where many streams keep the loop busy, it may be for want of
+        one that the writer has taken nothing.
+        """
         while self._is_full() and not self._is_closed:
-            if self._is_slow():
+            if self._has_taken:
+                self._has_taken = False
+                await self._wait_for_room(_SLOW_S)
+            else:
+                await asyncio.sleep(0)
+            if self._is_full():
                 self._is_behind = True
                 self._merge()
-                if not self._is_full():
-                    return
-                await self._wait_for_room(None)
-            else:
-                await self._wait_for_room(_SLOW_S)
+                if self._is_full():
+                    await self._wait_for_room(None)
 
     def end(self, error: BaseException | None) -> None:
         """Nothing follows; with `error`, because of that."""
@@ -86,6 +94,7 @@ class Relay:
         chunk, size = self._pending.popleft()
         self._pending_bytes -= size
         self._taken_at = time.monotonic()
+        self._has_taken = True
         if self._room is not None and self._is_half_empty():
             _resolve(self._room)
         return chunk

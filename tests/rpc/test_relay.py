@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -142,3 +143,31 @@ async def test_a_closed_relay_keeps_nothing_and_holds_nobody_up() -> None:
         await _until(put, 1)
         relay.close()
         await _until(put, 2)
+
+
+async def test_a_provider_that_never_pauses_lets_the_writer_take_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the loop is: here every wait is too long."""
+    monkeypatch.setattr(module, "_SLOW_S", 0.0)
+    relay, put = Relay(), 0
+    taken_at: list[int] = []
+
+    async def read() -> None:
+        nonlocal put
+        while len(taken_at) < 20:
+            put += 1
+            if not relay.put(piece("word")):
+                await relay.room()
+
+    async def write() -> None:
+        while len(taken_at) < 20:
+            await relay.wait()
+            assert relay.take() is not None
+            taken_at.append(put)
+            await asyncio.sleep(0)
+        relay.close()
+
+    async with asyncio.timeout(SOON_S), asyncio.TaskGroup() as group:
+        group.create_task(read())
+        group.create_task(write())
+
+    assert all(after - before <= 2 * MAX_PENDING_CHUNKS for before, after in pairwise(taken_at))

@@ -46,7 +46,9 @@ def test_a_run_measures_everything_and_nothing_fails(tmp_path: Path) -> None:
 def _check(found: Slice) -> None:
     key = (found.measure, found.contender)
     assert found.done > 0, key
-    assert min(found.per_s, found.wall_s, found.load_cpu_s, found.provider_cpu_s) > 0, key
+    assert min(found.per_s, found.wall_s, found.load_cpu_s) > 0, key
+    # A provider that never pauses may have written all before the slice begins.
+    assert found.provider_cpu_s > 0 or found.measure in _SATURATED, key
     parts = {"parley-rest": {"service", "envoy"}, "parley-grpc": {"service"}, "envoy": {"envoy"}, "direct": set()}
     assert set(found.cpu_s) == parts[found.contender], key
     assert sum(found.cpu_s.values()) > 0 or found.contender == "direct", key

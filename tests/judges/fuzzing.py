@@ -7,6 +7,7 @@ seed ("random": a new one). The seed is part of every failure's message.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import sqlite3
@@ -109,9 +110,11 @@ class Fuzzed:
                 assert (event["tool"], event["status"]) == ("shop__nothing", "ok")
 
     def store_session(self) -> None:
-        """Store a completion of the session that requests name, so that there is one to read and to delete."""
+        """Store a completion of the session that requests name, so that both are there to read and to delete."""
         body = {"model": "openai", "messages": [_ASKING], "store": True, "session_id": SESSION}
-        assert ask(self.stack, "grpc", body).failure is None
+        outcome = ask(self.stack, "grpc", body)
+        assert (outcome.failure, outcome.answer is None) == (None, False)
+        self.ids.learn(json.dumps(outcome.answer).encode())
 
     def read_all(self) -> None:
         """What is stored can be listed and read, whatever is in it, and the database is whole."""

@@ -23,7 +23,7 @@ class StoredIds:
     """The ids that were seen last."""
 
     def __init__(self) -> None:
-        self._ids: deque[UUID] = deque(maxlen=20)
+        self._ids: deque[UUID] = deque(maxlen=8)  # few, since many are of what was deleted meanwhile
 
     def learn(self, answer: bytes) -> None:
         """Take the first id out of an answer."""

@@ -32,6 +32,10 @@ def merged(chunks: Iterable[ChatCompletionChunk]) -> list[ChatCompletionChunk]:
     runs: list[_Run] = []
     growing: dict[int, _Run] = {}
     for chunk in chunks:
+        if len(chunk.choices) == 1:
+            run = growing.get(chunk.choices[0].index)
+            if run is not None and run.takes_alike(chunk):
+                continue
         marks = _marks_of(chunk)
         if marks is None:
             runs.append(_Run(chunk, {}))
@@ -51,6 +55,29 @@ class _Run:
     def __init__(self, chunk: ChatCompletionChunk, marks: _Marks) -> None:
         self._chunks = [chunk]
         self._marks = marks
+        self._like_first = ChatCompletionChunk()
+        """A copy of the first chunk, but for its text."""
+        self._text: str | None = None
+        """The field which that text is in; empty where there is more than a text. None until it is looked at."""
+        self._texts: list[str] = []
+        """Of the chunks, as long as they are alike."""
+
+    def takes_alike(self, chunk: ChatCompletionChunk) -> bool:
+        """Whether `chunk` is the first one with another text, and so becomes part of it.
+
+        Most are; to look at each field of each takes seven times as long.
+        """
+        if self._text is None:
+            self._text = self._look_at_first()
+        if not self._text:
+            return False
+        text = getattr(chunk.choices[0].delta, self._text)
+        setattr(self._like_first.choices[0].delta, self._text, text)
+        if self._like_first != chunk:
+            return False
+        self._chunks.append(chunk)
+        self._texts.append(text)
+        return True
 
     def takes(self, chunk: ChatCompletionChunk, marks: _Marks) -> bool:
         """Whether `chunk` becomes part of it."""
@@ -68,8 +95,20 @@ class _Run:
             return self._chunks[0]
         chunk = ChatCompletionChunk()
         chunk.CopyFrom(self._chunks[0])
-        _join_choices(chunk.choices[0], [chunk.choices[0] for chunk in self._chunks])
+        if self._text and len(self._texts) == len(self._chunks):
+            setattr(chunk.choices[0].delta, self._text, "".join(self._texts))
+        else:
+            _join_choices(chunk.choices[0], [chunk.choices[0] for chunk in self._chunks])
         return chunk
+
+    def _look_at_first(self) -> str:
+        first = self._chunks[0]
+        fields = first.choices[0].delta.ListFields()
+        if len(fields) != 1 or fields[0][0].name not in _TEXTS or first.choices[0].HasField("logprobs"):
+            return ""
+        self._like_first.CopyFrom(first)
+        self._texts.append(fields[0][1])
+        return fields[0][0].name
 
 
 def _head(chunk: ChatCompletionChunk) -> tuple[object, ...]:

@@ -110,6 +110,28 @@ def test_equal_filter_results_do_not_keep_pieces_apart() -> None:
     assert chunk == _filtered("ab", "safe")
 
 
+@pytest.mark.parametrize("name", ["content", "refusal", "reasoning_content"])
+def test_texts_that_are_equal_are_joined_like_others(name: str) -> None:
+    chunks = [piece(Delta(**{name: text})) for text in ("ha", "ha", "", "ha")]
+
+    assert merged(chunks) == [piece(Delta(**{name: "hahaha"}))]
+
+
+def test_a_text_behind_one_of_another_kind_is_joined_to_it() -> None:
+    chunks = [piece(Delta(reasoning_content="so")), piece(Delta(reasoning_content=".")), piece("Yes"), piece(".")]
+
+    assert merged(chunks) == [piece(Delta(reasoning_content="so.", content="Yes."))]
+
+
+def test_of_equal_pieces_with_log_probabilities_none_is_lost() -> None:
+    chunk = piece("ha")
+    chunk.choices[0].logprobs.content.add(token="ha", logprob=-0.5)
+    (told,) = merged([chunk, chunk, chunk])
+
+    assert told.choices[0].delta.content == "hahaha"
+    assert [entry.token for entry in told.choices[0].logprobs.content] == ["ha"] * 3
+
+
 @given(streams(), st.lists(st.integers(1, 20), min_size=1, max_size=10))
 def test_merging_any_run_of_chunks_changes_no_message(stream: list[ChatCompletionChunk], lengths: list[int]) -> None:
     told: list[ChatCompletionChunk] = []

@@ -13,6 +13,7 @@ from service import config
 from service.composition import Composition
 from service.dispatch.served import Current, Served
 from service.errors import ConfigError
+from service.grpc_wakeups import grpc_that_never_waits
 from service.health import Health
 from service.live import Live, set_keys
 from service.logs import set_up_logging
@@ -46,7 +47,7 @@ def main() -> int:
     try:
         file = ConfigFile(config.config_path())
         settings = file.load()
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with grpc_that_never_waits(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings, file))
     except* ConfigError as group:  # found before the task group was entered, or within it
         for error in group.exceptions:

@@ -25,6 +25,9 @@ from service.providers.transport_policy import THEIRS, Failure, error_of, failur
 from service.providers.transport_pool import Origin, Pool, trusting
 from service.providers.transport_proxies import Proxies
 
+_MOST_AT_ONCE_BYTES = 8192
+"""Of a stream: some 30 events. A connection may have 256 KiB, whose events would all be there before the first goes on."""
+
 
 class Http1Transport:
     """`Transport` on HTTP/1.1: no redirects, no cookies, no retries.
@@ -167,7 +170,8 @@ class _Exchange:
     async def chunks(self) -> AsyncGenerator[bytes]:
         while pieces := await self._next():
             for piece in pieces:
-                yield piece
+                for start in range(0, len(piece), _MOST_AT_ONCE_BYTES):
+                    yield piece[start : start + _MOST_AT_ONCE_BYTES]
 
     async def _next(self) -> Iterable[bytes] | None:
         """The next pieces of the body, decompressed; None at its end."""

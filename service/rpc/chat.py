@@ -16,6 +16,7 @@ from service.dispatch.served import Current, Served
 from service.rpc.call import CURRENT
 from service.rpc.leaving import Drains, Reader
 from service.rpc.ordering import Order, Ordering
+from service.rpc.pacing import Pacing
 from service.rpc.reading import StreamReading
 from service.rpc.relay import Relay
 from service.rpc.stored import StoredCompletions
@@ -45,6 +46,7 @@ class ChatServicer(chat_service_pb2_grpc.ChatServiceServicer):
         self._stored = stored
         self._drains = drains
         self._sse_keepalive_s = sse_keepalive_s
+        self._pacing = Pacing()
 
     async def CreateChatCompletion(self, request: pb.ChatCompletionRequest, context: Context) -> ChatCompletion:  # noqa: N802 - gRPC's name
         """An answer in one piece."""
@@ -74,7 +76,7 @@ class ChatServicer(chat_service_pb2_grpc.ChatServiceServicer):
             reader = Reader(task, call, order.leaving, self._drains, reading.read_on)
             call.on_interruption = reader.leave
             try:
-                await ChunkWriter(context, call, relay, self._sse_keepalive_s).run()
+                await ChunkWriter(context, call, relay, self._pacing, self._sse_keepalive_s).run()
             except BaseException as error:
                 relay.close()
                 await reader.ended(error)

@@ -17,8 +17,8 @@ from service.rpc.merging import merged
 
 MAX_PENDING_BYTES: Final = 64 * 1024
 """As many again are under way in gRPC's and the gateway's buffers; 1,000 blocked readers cost 64 MiB here."""
-MAX_PENDING_CHUNKS: Final = 64
-"""A chunk of a few bytes takes about 1 KiB of memory."""
+MAX_PENDING_CHUNKS: Final = 16
+"""To read so many takes 0.3 ms; a chunk of a few bytes takes about 1 KiB of memory."""
 _SLOW_S: Final = 0.05
 """How long a write may take before its reader counts as slow. A write takes 20 µs where the reader keeps up;
 several tokens of a fast model come in this time."""
@@ -34,6 +34,7 @@ class Relay:
         self._has_taken = True
         """Whether the writer has, since that was last looked at."""
         self._is_behind = False
+        self._is_held = False
         self._taker: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
@@ -45,6 +46,11 @@ class Relay:
     def is_awaited(self) -> bool:
         """Whether the writer waits for something to write."""
         return self._taker is not None and not self._taker.done()
+
+    def hold(self) -> None:
+        """Tell that it is not for its reader that the writer takes nothing now; the next `take` merges what is pending."""
+        self._is_held = True
+        self._is_behind = True
 
     def put(self, chunk: ChatCompletionChunk) -> bool:
         """Add `chunk`; where the answer is false, wait for `room` before the next."""
@@ -66,12 +72,12 @@ class Relay:
         one that the writer has taken nothing.
         """
         while self._is_full() and not self._is_closed:
-            if self._has_taken:
+            if self._has_taken or self._is_held:
                 self._has_taken = False
-                await self._wait_for_room(_SLOW_S)
+                await self._wait_for_room(None if self._is_held else _SLOW_S)
             else:
                 await asyncio.sleep(0)
-            if self._is_full():
+            if self._is_full() and not self._is_held:
                 self._is_behind = True
                 self._merge()
                 if self._is_full():
@@ -84,6 +90,11 @@ class Relay:
         self.is_over = True
         self.wake()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is pending."""
+        return not self._pending
+
     def take(self) -> ChatCompletionChunk | None:
         """The next chunk; None where none is pending."""
         if not self._pending:
@@ -95,6 +106,7 @@ class Relay:
         self._pending_bytes -= size
         self._taken_at = time.monotonic()
         self._has_taken = True
+        self._is_held = False
         if self._room is not None and self._is_half_empty():
             _resolve(self._room)
         return chunk

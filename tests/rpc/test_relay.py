@@ -117,6 +117,23 @@ async def test_behind_a_reader_that_reads_nothing_the_provider_is_read_no_more(l
         assert len(pending) == 1
 
 
+async def test_while_the_writer_is_held_no_more_is_read_and_the_next_take_gives_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_SLOW_S", 0.0)
+    relay, put = Relay(), [0]
+    relay.hold()
+    async with asyncio.timeout(SOON_S), endless(relay, "word ", put):
+        await asyncio.sleep(0.3)
+        assert put[0] == MAX_PENDING_CHUNKS
+
+        chunk = relay.take()
+        assert chunk is not None
+        assert chunk.choices[0].delta.content == "word " * MAX_PENDING_CHUNKS
+        assert relay.is_empty
+        await _until(put, MAX_PENDING_CHUNKS + 1)
+
+
 async def test_where_there_is_room_again_the_provider_is_read_on() -> None:
     relay, put = Relay(), [0]
     async with asyncio.timeout(SOON_S), endless(relay, "x" * MAX_PENDING_BYTES, put):

@@ -110,11 +110,18 @@ def test_equal_filter_results_do_not_keep_pieces_apart() -> None:
     assert chunk == _filtered("ab", "safe")
 
 
-@pytest.mark.parametrize("name", ["content", "refusal", "reasoning_content"])
-def test_texts_that_are_equal_are_joined_like_others(name: str) -> None:
-    chunks = [piece(Delta(**{name: text})) for text in ("ha", "ha", "", "ha")]
+TEXTS: dict[str, Callable[[str], Delta]] = {
+    "content": lambda text: Delta(content=text),
+    "refusal": lambda text: Delta(refusal=text),
+    "reasoning_content": lambda text: Delta(reasoning_content=text),
+}
 
-    assert merged(chunks) == [piece(Delta(**{name: "hahaha"}))]
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_that_are_equal_are_joined_like_others(name: str) -> None:
+    chunks = [piece(TEXTS[name](text)) for text in ("ha", "ha", "", "ha")]
+
+    assert merged(chunks) == [piece(TEXTS[name]("hahaha"))]
 
 
 def test_a_text_behind_one_of_another_kind_is_joined_to_it() -> None:

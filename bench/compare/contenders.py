@@ -14,6 +14,8 @@ DIRECT: Final = "direct"
 """No gateway: what the load and the provider take by themselves."""
 PARLEY_REST: Final = "parley-rest"
 PARLEY_GRPC: Final = "parley-grpc"
+BARE_REST: Final = "bare-rest"
+BARE_GRPC: Final = "bare-grpc"
 SERVICE: Final = "service"
 """The part of Parley that is its own."""
 

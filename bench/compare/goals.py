@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.compare.contenders import PARLEY_GRPC, PARLEY_REST, SERVICE
+from bench.compare.contenders import BARE_GRPC, BARE_REST, PARLEY_GRPC, PARLEY_REST, SERVICE
 from bench.compare.figures import Figure, Found, Value, cpu_us, first_p50_us, per_s, rss_kb
 from bench.compare.measures import unary_name
 from bench.compare.results import Slice
@@ -101,6 +101,17 @@ def goals_of(found: Found) -> list[Goal]:
             cpu_us,
         ),
     ]
+
+
+def limits_of(found: Found) -> list[tuple[str, Figure]]:
+    """What those goals come to where Parley's own work costs nothing, if that was measured."""
+    compiled = fastest(found, COMPILED)
+    ratios = [
+        (f"over REST ÷ {peer}", found.ratio((_UNARY, BARE_REST), (_UNARY, peer), per_s))
+        for peer in (_LITELLM, _PORTKEY, compiled or "", _ENVOY)
+    ]
+    ratios.append((f"over gRPC ÷ {compiled}", found.ratio((_UNARY, BARE_GRPC), (_UNARY, compiled or ""), per_s)))
+    return [(name, figure) for name, figure in ratios if figure is not None]
 
 
 def fastest(found: Found, names: Sequence[str]) -> str | None:

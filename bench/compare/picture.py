@@ -26,6 +26,8 @@ _LABELS: Final = {
     "ferrogw": "ferrogw (Go)",
     "smg": "smg (Rust)",
     "envoy": "Envoy alone, no translation",
+    "bare-rest": "Parley's parts alone, REST",
+    "bare-grpc": "Parley's parts alone, gRPC",
 }
 Slice = dict[str, Any]
 Value = Callable[[Slice], float | None]

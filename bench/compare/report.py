@@ -22,7 +22,7 @@ from bench.compare.figures import (
     pss_kb,
     rss_kb,
 )
-from bench.compare.goals import goals_of
+from bench.compare.goals import goals_of, limits_of
 from bench.compare.measures import FEW_GAP_MS, MANY_GAP_MS, STEADY_PER_S, unary_name
 from bench.compare.results import Results, Slice
 
@@ -89,7 +89,11 @@ def _doubts(results: Results) -> str:
 
 def _goals(found: Found) -> str:
     rows = [[goal.name, goal.wanted, told(goal.figure, 2), goal.verdict] for goal in goals_of(found)]
-    return "## Goals\n\n" + _table(["", "goal", "measured", ""], rows)
+    limits = [f"{name} {told(figure, 2)}" for name, figure in limits_of(found)]
+    told_limits = (
+        f"\n\nWith Parley's parts alone, and no work of its own (bare): {', '.join(limits)}." if limits else ""
+    )
+    return "## Goals\n\n" + _table(["", "goal", "measured", ""], rows) + told_limits
 
 
 def _unary(found: Found) -> str:

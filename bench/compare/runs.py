@@ -68,9 +68,9 @@ class Run:
         if chosen(options.groups, "memory"):
             self._memory()
         if unary:
-            self._rounds("unary", unary_provider, unary)
+            self._rounds("unary", unary_provider, unary, streams=False)
         if streams:
-            self._rounds("streams", lambda _: stream_provider(), streams)
+            self._rounds("streams", lambda _: stream_provider(), streams, streams=True)
         told = {
             each.name: GatewayTold(
                 version=each.version,
@@ -104,7 +104,7 @@ class Run:
         load = StreamLoad(1.0)
         with stream_provider() as provider:
             pid = listening_process(provider)
-            for gateway in self._sound():
+            for gateway in self.streaming():
                 with self._kept(gateway):
                     number, faces = 0, 1
                     while number < faces:
@@ -113,11 +113,11 @@ class Run:
                             self._take(load.memory(self.options.many, contenders[number], 0))
                         number, faces = number + 1, len(contenders)
 
-    def _rounds(self, name: str, provider: Provider, measures: Sequence[Measure]) -> None:
+    def _rounds(self, name: str, provider: Provider, measures: Sequence[Measure], *, streams: bool) -> None:
         folder = self._folder("provider", name)
         with provider(folder) as address, ExitStack() as stack:
             contenders = [direct(address)]
-            for gateway in self._sound():
+            for gateway in self.streaming() if streams else self._sound():
                 with self._kept(gateway):
                     contenders += self._start(gateway, address, contenders[0].provider, name, stack)
             turn = random.Random(_SEED)  # noqa: S311  # no secret; it has to be the same again
@@ -171,6 +171,10 @@ class Run:
 
     def _sound(self) -> list[Gateway]:
         return [each for each in self.options.gateways if each.name not in self.failures]
+
+    def streaming(self) -> list[Gateway]:
+        """Those that still take part where streams are measured."""
+        return [each for each in self._sound() if each.has_streams]
 
     @contextmanager
     def _kept(self, gateway: Gateway) -> Iterator[None]:

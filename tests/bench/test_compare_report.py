@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from bench.compare.figures import Figure, Found, cpu_us, others_s, p50_us, per_s, rss_kb
-from bench.compare.goals import fastest, goals_of
+from bench.compare.goals import fastest, goals_of, limits_of
 from bench.compare.report import report, told
 from bench.compare.results import GatewayTold, Machine, Memory, Results, Slice, Times
 
@@ -37,6 +37,24 @@ def test_every_goal_is_computed_from_the_slices() -> None:
         "CPU per event at 1,000 streams ÷ at 64": (pytest.approx(1.0), "met"),
         "CPU per request of a conversation of 200 messages ÷ of 20": (pytest.approx(1.0), "met"),
     }
+
+
+def test_the_limits_are_what_the_parts_alone_reach() -> None:
+    results = _results()
+    assert limits_of(Found(results)) == []
+    assert "Parley's parts alone" not in report(results, [])
+    bare = [_slice("unary-32", name, per_s=rate) for name, rate in (("bare-rest", 6000.0), ("bare-grpc", 10_000.0))]
+    gateways = {**results.gateways, "bare": results.gateways["envoy"]}
+    results = msgspec.structs.replace(results, slices=[*results.slices, *bare], gateways=gateways)
+    limits = {name: figure.median for name, figure in limits_of(Found(results))}
+    assert limits == {
+        "over REST ÷ litellm": 60,
+        "over REST ÷ portkey": 6,
+        "over REST ÷ smg": 1.2,
+        "over REST ÷ envoy": 0.5,
+        "over gRPC ÷ smg": 2,
+    }
+    assert "no work of its own (bare): over REST ÷ litellm 60.00" in report(results, [])
 
 
 def test_a_goal_without_measurements_says_so() -> None:

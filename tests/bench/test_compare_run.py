@@ -1,4 +1,4 @@
-"""The whole benchmark, with the gateways that need no installation, for moments."""
+"""The whole benchmark, with Parley alone, for moments."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _FEW, _MANY = 4, 12
 _UNARY = ("unary-1", "unary-32", "unary-256", "body-100kB", "body-5MB", "conversation-20", "conversation-200")
 _PACED = (f"paced-{_FEW}", f"paced-{_MANY}")
 _SATURATED = (f"saturated-{_FEW}", f"saturated-{_MANY}")
-_CONTENDERS = ("parley-rest", "parley-grpc", "envoy")
+_CONTENDERS = ("parley-rest", "parley-grpc")
 
 
 @pytest.mark.skipif(shutil.which("h2load") is None, reason="h2load is not installed (Debian's nghttp2-client)")
 @pytest.mark.timeout(400)  # it starts service and gateway four times, on a machine that may be busy
 def test_a_run_measures_everything_and_nothing_fails(tmp_path: Path) -> None:
-    gateways = [gateway for gateway in GATEWAYS if gateway.name in {"parley", "envoy"}]
+    gateways = [gateway for gateway in GATEWAYS if gateway.name == "parley"]
     run = Run(Options(gateways, rounds=1, slice_s=0.3, few=_FEW, many=_MANY), tmp_path / "run")
     results = run.all()
     assert run.failures == {}
@@ -39,8 +39,13 @@ def test_a_run_measures_everything_and_nothing_fails(tmp_path: Path) -> None:
     for found in slices.values():
         _check(found)
     assert all(len(told.started_s) >= 3 and min(told.started_s) > 0 for told in results.gateways.values())
-    assert Found(results).contenders == ["parley-rest", "parley-grpc", "envoy", "direct"]
+    assert Found(results).contenders == ["parley-rest", "parley-grpc", "direct"]
     assert "÷ plain Envoy" in report(results, [])
+
+
+def test_who_takes_no_part_in_streams_is_not_started_for_them(tmp_path: Path) -> None:
+    run = Run(Options(GATEWAYS, rounds=1, slice_s=0.3, few=_FEW, many=_MANY), tmp_path)
+    assert [each.name for each in run.streaming()] == [each.name for each in GATEWAYS if each.name != "bare"]
 
 
 def _check(found: Slice) -> None:
@@ -49,7 +54,7 @@ def _check(found: Slice) -> None:
     assert min(found.per_s, found.wall_s, found.load_cpu_s) > 0, key
     # A provider that never pauses may have written all before the slice begins.
     assert found.provider_cpu_s > 0 or found.measure in _SATURATED, key
-    parts = {"parley-rest": {"service", "envoy"}, "parley-grpc": {"service"}, "envoy": {"envoy"}, "direct": set()}
+    parts = {"parley-rest": {"service", "envoy"}, "parley-grpc": {"service"}, "direct": set()}
     assert set(found.cpu_s) == parts[found.contender], key
     assert sum(found.cpu_s.values()) > 0 or found.contender == "direct", key
     if found.measure not in _SATURATED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from bench.compare.gateways.bare import BARE
 from bench.compare.gateways.envoy import ENVOY
 from bench.compare.gateways.ferrogw import FERROGW
 from bench.compare.gateways.gateway import Face, Gateway, Running
@@ -14,4 +15,4 @@ from bench.compare.gateways.smg import SMG
 
 __all__ = ["GATEWAYS", "Face", "Gateway", "Running"]
 
-GATEWAYS: Final[tuple[Gateway, ...]] = (PARLEY, LITELLM, PORTKEY, FERROGW, SMG, ENVOY)
+GATEWAYS: Final[tuple[Gateway, ...]] = (PARLEY, LITELLM, PORTKEY, FERROGW, SMG, ENVOY, BARE)

@@ -6,9 +6,7 @@ Source: https://github.com/ferro-labs/ai-gateway (config/README.md, .env.example
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +15,7 @@ import yaml
 from bench.compare.answers import MODEL
 from bench.compare.gateways.gateway import Face, Gateway, Running
 from bench.compare.gateways.installing import install_python, python_version
-from bench.compare.gateways.processes import ENVIRONMENTS, Command, free_address, running, until_answering
+from bench.compare.gateways.processes import ENVIRONMENTS, Command, free_address, started
 
 _NAME: Final = "ferrogw"
 _KEY: Final = "fgw_bench-key"  # no secret: it opens nothing but this benchmark
@@ -27,8 +25,7 @@ _CONFIGURATION: Final = {
 }
 
 
-@contextmanager
-def _start(provider: str, folder: Path) -> Iterator[Running]:
+def _start(provider: str, folder: Path) -> AbstractContextManager[Running]:
     face = Face("rest", free_address(), "/v1/chat/completions", {"authorization": f"Bearer {_KEY}"}, MODEL)
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(_CONFIGURATION), "utf-8")
@@ -44,10 +41,7 @@ def _start(provider: str, folder: Path) -> Iterator[Running]:
         "FERRO_MODEL_CATALOG_TIMEOUT": "0",
     }
     command = Command([str(ENVIRONMENTS / _NAME / "bin" / "ferrogw"), "serve"], variables)
-    began = time.monotonic()
-    with running(_NAME, command, folder) as process:
-        until_answering(face, [process], folder)
-        yield Running({"rest": face}, {_NAME: process.pid}, time.monotonic() - began)
+    return started({_NAME: command}, {"rest": face}, folder)
 
 
 FERROGW: Final = Gateway(

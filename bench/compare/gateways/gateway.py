@@ -48,3 +48,5 @@ class Gateway:
     """Into a folder of its own within the given one, which `start` expects to be `processes.ENVIRONMENTS`; cheap where that is done."""
     start: Callable[[str, Path], AbstractContextManager[Running]]
     """Before the provider at `host:port`, with configuration and logs in an existing folder that is its own."""
+    has_streams: bool = True
+    """Whether it takes part where streams are measured."""

@@ -6,9 +6,7 @@ Source: https://docs.litellm.ai/docs/proxy/prod and /docs/proxy/server_tuning, 2
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
@@ -17,14 +15,13 @@ import yaml
 from bench.compare.answers import MODEL
 from bench.compare.gateways.gateway import Face, Gateway, Running
 from bench.compare.gateways.installing import install_python, python_version
-from bench.compare.gateways.processes import ENVIRONMENTS, Command, free_address, running, until_answering
+from bench.compare.gateways.processes import ENVIRONMENTS, Command, free_address, started
 
 _NAME: Final = "litellm"
 _KEY: Final = "sk-bench-key"  # no secret: it opens nothing but this benchmark
 
 
-@contextmanager
-def _start(provider: str, folder: Path) -> Iterator[Running]:
+def _start(provider: str, folder: Path) -> AbstractContextManager[Running]:
     face = Face("rest", free_address(), "/v1/chat/completions", {"authorization": f"Bearer {_KEY}"}, MODEL)
     host, _, port = face.address.rpartition(":")
     file = folder / "config.yaml"
@@ -43,10 +40,7 @@ def _start(provider: str, folder: Path) -> Iterator[Running]:
     words += ["--num_workers", str(os.cpu_count() or 1)]
     # Workers that import for longer than 5 s, as on a busy machine, would be killed before they have begun.
     words += ["--timeout_worker_healthcheck", "120"]
-    began = time.monotonic()
-    with running(_NAME, Command(words, variables), folder) as process:
-        until_answering(face, [process], folder)
-        yield Running({"rest": face}, {_NAME: process.pid}, time.monotonic() - began)
+    return started({_NAME: Command(words, variables)}, {"rest": face}, folder)
 
 
 def _configuration(provider: str) -> dict[str, object]:

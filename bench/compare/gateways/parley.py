@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import time
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 import yaml
 
 from bench.compare.gateways.gateway import Face, Gateway, Running
-from bench.compare.gateways.processes import ROOT, Command, free_address, running, until_answering
+from bench.compare.gateways.processes import ROOT, Command, free_address, started
 
 _KEY: Final = "bench-key"  # no secret: it opens nothing but this benchmark
 _MODEL: Final = "bench"
@@ -24,8 +22,7 @@ def _install(_: Path) -> None:
     """It runs from the environment that runs this."""
 
 
-@contextmanager
-def _start(provider: str, folder: Path) -> Iterator[Running]:
+def _start(provider: str, folder: Path) -> AbstractContextManager[Running]:
     grpc, rest = free_address(), free_address()
     file = folder / "parley.yaml"
     file.write_text(yaml.safe_dump(_configuration(provider)), "utf-8")
@@ -45,10 +42,7 @@ def _start(provider: str, folder: Path) -> Iterator[Running]:
         "rest": Face("rest", rest, "/v1/chat/completions", headers, _MODEL),
         "grpc": Face("grpc", grpc, "/parley.v1.ChatService", headers, _MODEL),
     }
-    began = time.monotonic()
-    with running("service", service, folder) as first, running("envoy", gateway, folder) as second:
-        until_answering(faces["rest"], [first, second], folder)
-        yield Running(faces, {"service": first.pid, "envoy": second.pid}, time.monotonic() - began)
+    return started({"service": service, "envoy": gateway}, faces, folder)
 
 
 def _configuration(provider: str) -> dict[str, object]:

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 from bench.compare.answers import MODEL
 from bench.compare.gateways.gateway import Face, Gateway, Running
 from bench.compare.gateways.installing import REQUIREMENTS, install_node
-from bench.compare.gateways.processes import ENVIRONMENTS, Command, free_address, running, until_answering
+from bench.compare.gateways.processes import ENVIRONMENTS, Command, free_address, started
 
 _NAME: Final = "portkey"
 _SERVER: Final = ENVIRONMENTS / _NAME / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
 
 
-@contextmanager
-def _start(provider: str, folder: Path) -> Iterator[Running]:
+def _start(provider: str, folder: Path) -> AbstractContextManager[Running]:
     # It has no keys of its own: callers name the provider, and send its key.
     headers = {
         "authorization": "Bearer provider-key",
@@ -34,10 +31,7 @@ def _start(provider: str, folder: Path) -> Iterator[Running]:
     face = Face("rest", free_address(), "/v1/chat/completions", headers, MODEL)
     port = face.address.rpartition(":")[2]  # it takes no host
     command = Command([_node(), str(_SERVER), f"--port={port}"], {"NODE_ENV": "production"})
-    began = time.monotonic()
-    with running(_NAME, command, folder) as process:
-        until_answering(face, [process], folder)
-        yield Running({"rest": face}, {_NAME: process.pid}, time.monotonic() - began)
+    return started({_NAME: command}, {"rest": face}, folder)
 
 
 def _node() -> str:

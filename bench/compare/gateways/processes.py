@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Final
 
 import psutil
 
-from bench.compare.gateways.gateway import Face
+from bench.compare.gateways.gateway import Face, Running
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 ENVIRONMENTS: Final = ROOT / ".bench"
@@ -72,6 +72,20 @@ def running(name: str, command: Command, folder: Path) -> Iterator[subprocess.Po
         yield process
     finally:
         _end(process)
+
+
+@contextmanager
+def started(parts: Mapping[str, Command], faces: Mapping[str, Face], folder: Path) -> Iterator[Running]:
+    """Run a gateway of these parts until the block is left; it answers over REST by then.
+
+    Raises:
+        RuntimeError: See `until_answering`.
+    """
+    began = time.monotonic()
+    with ExitStack() as stack:
+        processes = {name: stack.enter_context(running(name, command, folder)) for name, command in parts.items()}
+        until_answering(faces["rest"], list(processes.values()), folder)
+        yield Running(faces, {name: each.pid for name, each in processes.items()}, time.monotonic() - began)
 
 
 def until_answering(face: Face, processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:

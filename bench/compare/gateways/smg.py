@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 from bench.compare.answers import MODEL
 from bench.compare.gateways.gateway import Face, Gateway, Running
 from bench.compare.gateways.installing import install_python, python_version
-from bench.compare.gateways.processes import ENVIRONMENTS, Command, free_address, running, until_answering
+from bench.compare.gateways.processes import ENVIRONMENTS, Command, free_address, started
 
 _NAME: Final = "smg"
 _KEY: Final = "bench-key"  # no secret: it opens nothing but this benchmark
 
 
-@contextmanager
-def _start(provider: str, folder: Path) -> Iterator[Running]:
+def _start(provider: str, folder: Path) -> AbstractContextManager[Running]:
     face = Face("rest", free_address(), "/v1/chat/completions", {"authorization": f"Bearer {_KEY}"}, MODEL)
     host, _, port = face.address.rpartition(":")
     metrics_port = free_address().rpartition(":")[2]
@@ -26,10 +23,7 @@ def _start(provider: str, folder: Path) -> Iterator[Running]:
     words += ["--worker-urls", f"http://{provider}", "--host", host, "--port", port]
     words += ["--prometheus-host", host, "--prometheus-port", metrics_port]
     words += ["--api-key", _KEY, "--max-concurrent-requests", "0"]
-    began = time.monotonic()
-    with running(_NAME, Command(words), folder) as process:
-        until_answering(face, [process], folder)
-        yield Running({"rest": face}, {_NAME: process.pid}, time.monotonic() - began)
+    return started({_NAME: Command(words)}, {"rest": face}, folder)
 
 
 SMG: Final = Gateway(

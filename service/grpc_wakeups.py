@@ -22,7 +22,7 @@ import grpc
 
 @contextmanager
 def grpc_that_never_waits() -> Iterator[None]:
-    """Initialise grpc.aio, unless it is; its socket is to be had only while it is made.
+    """Initialise grpc.aio, unless it is, for the running loop; its socket is to be had only while it is made.
 
     Other threads must not make pairs of sockets meanwhile.
     """

@@ -49,6 +49,11 @@ async def _serve(address: str, provider: str) -> None:
         await context.send_initial_metadata(metadata)
         return answer
 
+    with grpc_that_never_waits():
+        await _answer_calls(address, complete)
+
+
+async def _answer_calls(address: str, complete: Any) -> None:
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_REQUEST_BYTES)])
     handlers: dict[str, Any] = {"CreateChatCompletion": grpc.stream_unary_rpc_method_handler(complete)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("parley.v1.ChatService", handlers),))
@@ -61,5 +66,4 @@ async def _serve(address: str, provider: str) -> None:
 
 
 if __name__ == "__main__":
-    with grpc_that_never_waits():
-        uvloop.run(_serve(*sys.argv[1:]))
+    uvloop.run(_serve(*sys.argv[1:]))

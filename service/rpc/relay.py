@@ -1,8 +1,8 @@
 """Between the task that reads a provider's stream and the call that writes it: a small buffer.
 
 A reader that keeps up gets every chunk as the provider sent it, unless the event loop is late (`hold`). Behind one that
-doesn't, what is pending is merged; beyond a bound nothing more is read from the provider. So a slow reader holds up its own stream and
-costs a bounded amount of memory.
+doesn't, what is pending is merged; beyond a bound nothing more is read from the provider. So a slow reader holds up its
+own stream and costs a bounded amount of memory.
 """
 
 from __future__ import annotations

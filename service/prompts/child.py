@@ -10,9 +10,12 @@ no connection, start no other process, and write nowhere but into its answer.
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO, Final
 
 import msgspec
@@ -36,6 +39,7 @@ MAX_CPU_S: Final[dict[type[Question], float]] = {Render: 1.0, Compile: 3.0}
 """For one question. Processor time, since a machine with much to do must not make an innocent template fail. An
 ordinary prompt takes less than a millisecond; to compile 64 KiB full of expressions takes 0.8 s, once, at start."""
 
+_STANDARD: Final = {0, 1, 2}
 _FIRST: Final = ("{{ 'text'|pprint }}", "{{ ''|striptags }}", "{{ missing }}")
 """Templates for which Python imports what it does not import before: a codec, `pprint`, `html`, how errors are
 traced. Afterwards it can open no file."""
@@ -72,6 +76,10 @@ def _read(questions: BinaryIO) -> bytes:
 
 
 def _limit() -> None:
+    # uvloop leaves its copies of those three open, and what whoever started the service had left.
+    for descriptor in {int(entry.name) for entry in Path("/dev/fd").iterdir()} - _STANDARD:
+        with suppress(OSError):  # it was of the listing itself
+            os.close(descriptor)
     limits = {
         resource.RLIMIT_AS: MAX_MEMORY_BYTES,
         resource.RLIMIT_NOFILE: 0,  # nothing more than the three that are open

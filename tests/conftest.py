@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from tests.support import secret_watch
 from tests.support.stack import Stack, running
@@ -45,6 +47,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # Where the tests run in several processes, or in the background, it is ignored, and would be by what they start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that the service runs on: asyncio's own has faults that uvloop has not, and the reverse."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 def stack_config(upstream: FakeUpstream, **server: Any) -> dict[str, Any]:

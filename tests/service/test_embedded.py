@@ -247,7 +247,8 @@ async def test_cancelling_early_in_the_start_leaves_no_process(steps: int) -> No
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert children() <= before
+    # It is killed by now; uvloop collects it in a later turn.
+    await until(lambda: children() <= before)
 
 
 async def test_cancelling_twice_while_the_model_loads_leaves_no_process() -> None:

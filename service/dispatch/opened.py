@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from types import TracebackType
+from typing import Final, Self
 
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
 from service.dispatch.call import Attempt, Deadline, DispatchCall
+from service.dispatch.cutoff import Cutoff
 from service.dispatch.ending import Ending
 from service.dispatch.target import TargetState
 from service.errors import CircuitOpen, Timeout, max_ttft_exceeded
 from service.providers.omissions import Omissions
 from service.providers.provider import ProviderCall
-
-Answer = TypeVar("Answer")
 
 _MOST_HELD: Final = 256
 """Chunks without a token that are held back; each of up to 128 choices opens with one."""
@@ -56,8 +56,8 @@ async def open_whole(state: TargetState, call: DispatchCall, attempt: Attempt) -
     try:
         with Ending(state, call, attempt, stream=False) as ending:
             request = _provider_call(call, opened, stream=False)
-            limit = _Limit(state.timeouts.total_s, call.deadline, "No answer from the provider")
-            opened.completion = await limit.applied_to(state.provider.complete(request))
+            with _Limit(state.timeouts.total_s, call.deadline, "No answer from the provider"):
+                opened.completion = await state.provider.complete(request)
             ending.begun()
     finally:
         state.slots.release()
@@ -79,36 +79,46 @@ async def open_stream(state: TargetState, call: DispatchCall, attempt: Attempt) 
         opened.chunks = chunks = state.provider.stream(_provider_call(call, opened, stream=True))
         stack.push_async_callback(chunks.aclose)
         timeouts = state.timeouts
-        limit = _Limit(min(timeouts.first_token_s, timeouts.total_s), call.deadline, "No first token from the provider")
-        opened.held = await limit.applied_to(_first_token(chunks))
+        most_s = min(timeouts.first_token_s, timeouts.total_s)
+        with _Limit(most_s, call.deadline, "No first token from the provider"):
+            opened.held = await _first_token(chunks)
         ending.begun()
         opened.closing = stack.pop_all()
     return opened
 
 
-class _Limit:
-    """The time until the first token: the attempt's own, or what the request still gives."""
+class _Limit(Cutoff):
+    """The time until the first token: the attempt's own, or what the request still gives.
+
+    Raises:
+        Timeout: Out of the context: the attempt's time is over.
+        ParleyError: MAX_TTFT_EXCEEDED, likewise.
+    """
+
+    __slots__ = ("_is_requests", "_seconds", "_timer", "_what")
 
     def __init__(self, attempt_s: float, deadline: Deadline, what: str) -> None:
+        super().__init__()
         left_s = attempt_s + 1 if deadline.first_token_at is None else deadline.first_token_at - time.monotonic()
         self._is_requests = left_s < attempt_s
         self._seconds = min(attempt_s, left_s)
         self._what = what
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def applied_to(self, answer: Awaitable[Answer]) -> Answer:
-        """What `answer` gives.
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end)
+        return self
 
-        Raises:
-            Timeout: The attempt's time is over.
-            ParleyError: MAX_TTFT_EXCEEDED.
-        """
-        try:
-            async with asyncio.timeout(self._seconds):
-                return await answer
-        except TimeoutError:
-            if self._is_requests:
-                raise max_ttft_exceeded() from None
-            raise Timeout(f"{self._what} within {self._seconds:g} s.") from None
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super().__exit__(kind, error, traceback)
+
+    def _end(self) -> None:
+        self.cut(max_ttft_exceeded() if self._is_requests else Timeout(f"{self._what} within {self._seconds:g} s."))
 
 
 async def _take_slot(state: TargetState, call: DispatchCall) -> None:

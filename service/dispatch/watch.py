@@ -7,13 +7,14 @@ import time
 from types import TracebackType
 from typing import Final, Self
 
+from service.dispatch.cutoff import Cutoff
 from service.errors import Reason, Timeout, UpstreamError
 
 _TICK_S: Final = 0.001
 """The event loop's timers count whole milliseconds, and may be that much ahead."""
 
 
-class Watch:
+class Watch(Cutoff):
     """Ends the waiting of the running task for a provider that is silent, or busy, for too long.
 
     Use it as a context around the reading of one answer, from its first token on. Silence counts against the
@@ -30,9 +31,10 @@ class Watch:
         UpstreamError: UPSTREAM_TIMEOUT as well, but most of the time was the caller's: no fault of the provider.
     """
 
-    __slots__ = ("_answered_at", "_callers_s", "_error", "_idle_s", "_since", "_task", "_timer", "_total_s", "ends_at")
+    __slots__ = ("_answered_at", "_callers_s", "_idle_s", "_since", "_timer", "_total_s", "ends_at")
 
     def __init__(self, idle_s: float, total_s: float, started: float) -> None:
+        super().__init__()
         self.ends_at = started + total_s
         """When the attempt has to be over."""
         self._idle_s = idle_s
@@ -40,9 +42,7 @@ class Watch:
         self._answered_at = time.monotonic()
         self._callers_s = 0.0  # of the attempt's time, what the caller has taken
         self._since: float | None = None
-        self._error: UpstreamError | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[object] | None = None
 
     def begin(self) -> None:
         """From here on the provider is waited for."""
@@ -58,7 +58,7 @@ class Watch:
         self._answered_at = time.monotonic()
 
     def __enter__(self) -> Self:
-        self._task = asyncio.current_task()
+        super().__enter__()
         self._look_in(min(self._idle_s, self.ends_at - time.monotonic()))
         return self
 
@@ -67,11 +67,7 @@ class Watch:
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._error is None or self._task is None:
-            return
-        # Whoever else cancelled the task meanwhile is to be obeyed.
-        if self._task.uncancel() == 0 and isinstance(error, asyncio.CancelledError):
-            raise self._error from None
+        super().__exit__(kind, error, traceback)
 
     def _look_in(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(max(seconds, _TICK_S), self._look)
@@ -85,10 +81,7 @@ class Watch:
         if now < min(idle_at, self.ends_at):
             self._look_in(min(idle_at, self.ends_at) - now)
             return
-        is_idle = now >= idle_at
-        self._error = self._silent() if is_idle else self._too_long()
-        if self._task is not None:
-            self._task.cancel()
+        self.cut(self._silent() if now >= idle_at else self._too_long())
 
     def _silent(self) -> UpstreamError:
         return Timeout(f"The provider sent nothing for {self._idle_s:g} s within its answer.")

@@ -1,0 +1,42 @@
+"""Ends the waiting of the running task from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+
+class Cutoff:
+    """A context whose waiting `cut` ends: out of it comes its error, in place of the CancelledError.
+
+    `asyncio.timeout` does as much, but its states and steps took 16 of the 440 µs of a unary call. Whoever else
+    cancels the task meanwhile is obeyed.
+    """
+
+    __slots__ = ("_cancelling", "_error", "_task")
+
+    def __init__(self) -> None:
+        self._error: Exception | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+
+    def cut(self, error: Exception) -> None:
+        """End the waiting with `error`. Outside the context it does nothing."""
+        if self._task is not None:
+            self._error = error
+            self._task.cancel()
+
+    def __enter__(self) -> Self:
+        self._task = task = asyncio.current_task()
+        self._cancelling = 0 if task is None else task.cancelling()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        if self._error is None or task is None:
+            return
+        if task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+            raise self._error from None

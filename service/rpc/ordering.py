@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -12,7 +11,7 @@ from uuid import UUID
 
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
 from service._gen.parley.v1.chat_service_pb2 import ChatCompletionRequest
-from service.answers.ids import completion_name, created_of, new_id, random_uuid
+from service.answers.ids import completion_name, created_of, new_id, random_bytes, random_uuid
 from service.dispatch.call import Deadline, DispatchCall
 from service.dispatch.dispatcher import Dispatcher
 from service.dispatch.served import Served, ServedResolution
@@ -76,7 +75,7 @@ class Ordering:
         resolution = served.resolve(request.model, call.key.projects if call.key else None)
         session_id = request.session_id.lower() or random_uuid()
         stored_id = new_id() if request.store else None
-        name = completion_name(stored_id) if stored_id else f"chatcmpl-{os.urandom(16).hex()}"
+        name = completion_name(stored_id) if stored_id else f"chatcmpl-{random_bytes().hex()}"
         model_id, prompt = _chosen(request, call, resolution, name)
         dispatcher = served.models[model_id]
         model = dispatcher.model

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from itertools import pairwise
 from uuid import RFC_4122, UUID
 
 import pytest
 
-from service.answers.ids import choice_id, completion_name, message_name, new_id, parse_completion, random_uuid
+from service.answers.ids import (
+    choice_id,
+    completion_name,
+    message_name,
+    new_id,
+    parse_completion,
+    random_bytes,
+    random_uuid,
+)
 
+FORKING = """
+import os, sys
+from service.answers.ids import random_bytes
+random_bytes()
+is_child = os.fork() == 0
+sys.stdout.write("".join(random_bytes().hex() + "\\n" for _ in range(50)))
+sys.stdout.flush()
+if not is_child:
+    os.wait()
+"""
 FIXED = UUID("0192f0c1-2a3b-7c4d-8e5f-60718293a400")
 
 
@@ -96,3 +116,19 @@ def test_a_random_uuid_is_one_of_version_4() -> None:
         parsed = UUID(text)
         assert str(parsed) == text
         assert (parsed.version, parsed.variant) == (4, RFC_4122)
+
+
+def test_random_bytes_never_repeat() -> None:
+    made = [random_bytes() for _ in range(5_000)]
+
+    assert {len(each) for each in made} == {16}
+    assert len(set(made)) == len(made)
+    ones = sum(int.from_bytes(each).bit_count() for each in made)
+    assert 0.49 < ones / (128 * len(made)) < 0.51  # 0.5, and more than ten times what chance makes of it
+
+
+def test_a_forked_process_draws_its_own() -> None:
+    told = subprocess.run([sys.executable, "-c", FORKING], check=True, capture_output=True, text=True).stdout.split()
+
+    assert len(told) == 100
+    assert len(set(told)) == 100

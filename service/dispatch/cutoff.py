@@ -22,8 +22,8 @@ class Cutoff:
         self._cancelling = 0
 
     def cut(self, error: Exception) -> None:
-        """End the waiting with `error`. Outside the context it does nothing."""
-        if self._task is not None:
+        """End the waiting with `error`. Outside the context, and for the second time, it does nothing."""
+        if self._task is not None and self._error is None:
             self._error = error
             self._task.cancel()
 
@@ -36,7 +36,11 @@ class Cutoff:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
-        if self._error is None or task is None:
-            return
-        if task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
-            raise self._error from None
+        mine, self._error = self._error, None
+        try:
+            if mine is None or task is None:
+                return
+            if task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+                raise mine from None
+        finally:
+            del mine, error  # else this frame and the exceptions hold each other

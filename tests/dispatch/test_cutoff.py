@@ -53,7 +53,9 @@ async def test_another_error_is_kept_and_the_task_goes_on() -> None:
     asyncio.get_running_loop().call_soon(cutoff.cut, LATE)
     with pytest.raises(KeyError), cutoff:
         await wait()
-    await asyncio.sleep(0)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
 
 
 async def test_a_cut_that_comes_with_the_result_counts() -> None:
@@ -68,6 +70,21 @@ async def test_a_cut_that_comes_with_the_result_counts() -> None:
     asyncio.get_running_loop().call_soon(finish_and_cut)
     with pytest.raises(Timeout), cutoff:
         await future
+
+
+async def test_only_the_first_cut_counts() -> None:
+    cutoff = Cutoff()
+
+    def cut_twice() -> None:
+        cutoff.cut(LATE)
+        cutoff.cut(KeyError())
+
+    asyncio.get_running_loop().call_soon(cut_twice)
+    with pytest.raises(Timeout), cutoff:
+        await asyncio.sleep(3600)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
 
 
 @pytest.mark.parametrize("order", ["cut first", "cut last"])

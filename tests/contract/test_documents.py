@@ -32,7 +32,7 @@ from service.storage import settings as storage_settings
 from service.telemetry import definitions as metrics
 from tests.conftest import KEY
 from tests.support.envoy import ROOT
-from tests.support.stack import Stack
+from tests.support.stack import Stack, wait_for
 
 README = (ROOT / "README.md").read_text("utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text("utf-8")
@@ -250,11 +250,16 @@ def test_the_example_client_prints_what_a_fake_channel_sends(capsys: pytest.Capt
 
 def test_the_example_client_runs_as_the_readme_says(stack: Stack) -> None:
     command = [sys.executable, "examples/grpc_client.py", stack.grpc_address, KEY]
-    done = subprocess.run(
-        command, cwd=ROOT, env={"PYTHONPATH": "."}, capture_output=True, text=True, timeout=60, check=True
-    )
 
-    assert "Paris" in done.stdout
+    def answered() -> str:
+        done = subprocess.run(
+            command, cwd=ROOT, env={"PYTHONPATH": "."}, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0 or "starting" in done.stderr, done.stderr
+        return done.stdout
+
+    # The stack is ready before its embedded model is.
+    assert "Paris" in wait_for(answered, 60)
     assert f"{command[1]}\n" in README
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -14,11 +15,12 @@ class Cutoff:
     cancels the task meanwhile is obeyed.
     """
 
-    __slots__ = ("_cancelling", "_error", "_task")
+    __slots__ = ("_cancelling", "_error", "_task", "_timer")
 
     def __init__(self) -> None:
         self._error: Exception | None = None
         self._task: asyncio.Task[object] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._cancelling = 0
 
     def cut(self, error: Exception) -> None:
@@ -26,6 +28,10 @@ class Cutoff:
         if self._task is not None and self._error is None:
             self._error = error
             self._task.cancel()
+
+    def look_in(self, seconds: float, look: Callable[[], None]) -> None:
+        """Call `look`, which may `cut`, in so many seconds, but not after the context. It has one timer at a time."""
+        self._timer = asyncio.get_running_loop().call_later(seconds, look)
 
     def __enter__(self) -> Self:
         self._task = task = asyncio.current_task()
@@ -35,6 +41,8 @@ class Cutoff:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         task, self._task = self._task, None
         mine, self._error = self._error, None
         try:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Final, Self
 
 from service._gen.parley.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk
@@ -95,7 +93,7 @@ class _Limit(Cutoff):
         ParleyError: MAX_TTFT_EXCEEDED, likewise.
     """
 
-    __slots__ = ("_is_requests", "_seconds", "_timer", "_what")
+    __slots__ = ("_is_requests", "_seconds", "_what")
 
     def __init__(self, attempt_s: float, deadline: Deadline, what: str) -> None:
         super().__init__()
@@ -103,19 +101,10 @@ class _Limit(Cutoff):
         self._is_requests = left_s < attempt_s
         self._seconds = min(attempt_s, left_s)
         self._what = what
-        self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
-        super().__enter__()
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        super().__exit__(kind, error, traceback)
+        self.look_in(self._seconds, self._end)
+        return super().__enter__()
 
     def _end(self) -> None:
         self.cut(max_ttft_exceeded() if self._is_requests else Timeout(f"{self._what} within {self._seconds:g} s."))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from types import TracebackType
 from typing import Final, Self
 
 from service.dispatch.cutoff import Cutoff
@@ -31,7 +29,7 @@ class Watch(Cutoff):
         UpstreamError: UPSTREAM_TIMEOUT as well, but most of the time was the caller's: no fault of the provider.
     """
 
-    __slots__ = ("_answered_at", "_callers_s", "_idle_s", "_since", "_timer", "_total_s", "ends_at")
+    __slots__ = ("_answered_at", "_callers_s", "_idle_s", "_since", "_total_s", "ends_at")
 
     def __init__(self, idle_s: float, total_s: float, started: float) -> None:
         super().__init__()
@@ -42,7 +40,6 @@ class Watch(Cutoff):
         self._answered_at = time.monotonic()
         self._callers_s = 0.0  # of the attempt's time, what the caller has taken
         self._since: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
         """From here on the provider is waited for."""
@@ -58,19 +55,11 @@ class Watch(Cutoff):
         self._answered_at = time.monotonic()
 
     def __enter__(self) -> Self:
-        super().__enter__()
         self._look_in(min(self._idle_s, self.ends_at - time.monotonic()))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        super().__exit__(kind, error, traceback)
+        return super().__enter__()
 
     def _look_in(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(max(seconds, _TICK_S), self._look)
+        self.look_in(max(seconds, _TICK_S), self._look)
 
     def _look(self) -> None:
         now = time.monotonic()

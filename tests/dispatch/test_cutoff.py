@@ -72,6 +72,16 @@ async def test_a_cut_that_comes_with_the_result_counts() -> None:
         await future
 
 
+async def test_its_timer_ends_with_the_context() -> None:
+    cutoff, looks = Cutoff(), []
+    with cutoff:
+        cutoff.look_in(0.001, lambda: looks.append("within"))
+        await asyncio.sleep(0.05)
+        cutoff.look_in(0.001, lambda: looks.append("after"))
+    await asyncio.sleep(0.05)
+    assert looks == ["within"]
+
+
 async def test_only_the_first_cut_counts() -> None:
     cutoff = Cutoff()
 
